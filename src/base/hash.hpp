@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// XXH3-128 of bytes (xxHash), as two words and as 32 hexadecimal digits.
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace base {
+
+struct Hash128 {
+  std::uint64_t high = 0, low = 0;
+  bool operator==(const Hash128 &) const = default;
+  std::string hex() const; // high word first, lower case
+};
+
+Hash128 hash128(const void *bytes, std::size_t count);
+inline Hash128 hash128(std::string_view text) { return hash128(text.data(), text.size()); }
+std::uint64_t hash64(std::string_view text); // XXH3-64
+
+} // namespace base
