@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What every kernel needs, handed over first. Nothing is global.
+#include <map>
+#include <string>
+
+#include "base/mesh.hpp"
+#include "tensor/arena.hpp"
+#include "tensor/types.hpp"
+
+namespace tensor {
+
+// Work done under a label: counted at launch (where counting is on), so that a breakdown can show rates.
+struct Work {
+  double flops = 0, bytes = 0;
+  long calls = 0;
+};
+
+class WorkCounter {
+public:
+  void add(const std::string &label, double flops, double bytes) {
+    Work &w = work_[label];
+    w.flops += flops, w.bytes += bytes, ++w.calls;
+  }
+  const std::map<std::string, Work> &work() const { return work_; }
+  void clear() { work_.clear(); }
+
+private:
+  std::map<std::string, Work> work_;
+};
+
+struct Context {
+  Exec exec;
+  Arena &arena;
+  base::Mesh mesh = {};
+  WorkCounter *counter = nullptr; // null: nothing is counted
+
+  void count(const char *label, double flops, double bytes) {
+    if (counter) counter->add(label, flops, bytes);
+  }
+};
+
+} // namespace tensor
