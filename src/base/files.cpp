@@ -53,7 +53,8 @@ std::string advice_for(int error) {
   }
 }
 
-// Opens a regular file for reading. Pipes and devices are refused, since they could block or never end.
+// Opens a regular file for reading. Pipes and devices are refused, since they could block or never
+// end.
 int open_regular(const fs::path &path, Exit code, std::string_view number, std::int64_t &size) {
   Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file.get() < 0) {
@@ -101,8 +102,7 @@ void write_and_rename(const fs::path &temporary, const fs::path &path, std::stri
 
 } // namespace
 
-std::string read_file(const fs::path &path, Exit code, std::string_view number,
-                      std::size_t limit) {
+std::string read_file(const fs::path &path, Exit code, std::string_view number, std::size_t limit) {
   std::int64_t size = 0;
   Descriptor file(open_regular(path, code, number, size));
   if (static_cast<std::uint64_t>(size) > limit) too_large(path, code, number, limit);
@@ -114,8 +114,7 @@ std::string read_file(const fs::path &path, Exit code, std::string_view number,
     if (filled == text.size()) text.resize(2 * text.size() + 4096);
     const ssize_t n = ::read(file.get(), text.data() + filled, text.size() - filled);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0)
-      throw UserError(code, number, path.string(), "cannot be read: " + reason(errno), "");
+    if (n < 0) throw UserError(code, number, path.string(), "cannot be read: " + reason(errno), "");
     if (n == 0) break;
     filled += static_cast<std::size_t>(n);
     if (filled > limit) too_large(path, code, number, limit);
@@ -154,7 +153,8 @@ MappedFile::MappedFile(const fs::path &path, Exit code, std::string_view number)
   std::int64_t size = 0;
   Descriptor file(open_regular(path, code, number, size));
   if (size == 0) return; // an empty file cannot be mapped
-  void *data = ::mmap(nullptr, static_cast<std::size_t>(size), PROT_READ, MAP_SHARED, file.get(), 0);
+  void *data =
+      ::mmap(nullptr, static_cast<std::size_t>(size), PROT_READ, MAP_SHARED, file.get(), 0);
   if (data == MAP_FAILED)
     throw UserError(code, number, path.string(), "cannot be mapped: " + reason(errno),
                     advice_for(errno));
@@ -204,7 +204,8 @@ DirectoryLock::DirectoryLock(const fs::path &directory) {
 }
 
 DirectoryLock::~DirectoryLock() {
-  if (descriptor_ >= 0) ::close(descriptor_); // closing releases; the file stays, removing it would race
+  if (descriptor_ >= 0)
+    ::close(descriptor_); // closing releases; the file stays, removing it would race
 }
 
 } // namespace base

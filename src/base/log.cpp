@@ -27,7 +27,8 @@ std::unique_ptr<spdlog::formatter> pattern(const char *text) {
   return std::make_unique<spdlog::pattern_formatter>(text, spdlog::pattern_time_type::utc);
 }
 
-// Two loggers, so that warnings go to standard error and the rest to standard output; the file gets both.
+// Two loggers, so that warnings go to standard error and the rest to standard output; the file gets
+// both.
 struct Loggers {
   std::shared_ptr<spdlog::sinks::sink> out_sink = std::make_shared<spdlog::sinks::stdout_sink_mt>();
   std::shared_ptr<spdlog::sinks::sink> err_sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();

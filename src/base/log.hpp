@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The log of a run: console (standard error for warnings and errors, standard output for the rest) and, once open_file was
-// called, run.log. Behind it is spdlog.
+// The log of a run: console (standard error for warnings and errors, standard output for the rest)
+// and, once open_file was called, run.log. Behind it is spdlog.
 #include <string>
 #include <string_view>
 
@@ -16,9 +16,17 @@ void set_console_level(Level level);
 void write(Level level, std::string_view text);
 void flush();
 
-template <class... A> void debug(fmt::format_string<A...> f, A &&...a) { write(Level::debug, fmt::format(f, std::forward<A>(a)...)); }
-template <class... A> void info(fmt::format_string<A...> f, A &&...a) { write(Level::info, fmt::format(f, std::forward<A>(a)...)); }
-template <class... A> void warn(fmt::format_string<A...> f, A &&...a) { write(Level::warn, fmt::format(f, std::forward<A>(a)...)); }
-template <class... A> void error(fmt::format_string<A...> f, A &&...a) { write(Level::error, fmt::format(f, std::forward<A>(a)...)); }
+template <class... A> void debug(fmt::format_string<A...> f, A &&...a) {
+  write(Level::debug, fmt::format(f, std::forward<A>(a)...));
+}
+template <class... A> void info(fmt::format_string<A...> f, A &&...a) {
+  write(Level::info, fmt::format(f, std::forward<A>(a)...));
+}
+template <class... A> void warn(fmt::format_string<A...> f, A &&...a) {
+  write(Level::warn, fmt::format(f, std::forward<A>(a)...));
+}
+template <class... A> void error(fmt::format_string<A...> f, A &&...a) {
+  write(Level::error, fmt::format(f, std::forward<A>(a)...));
+}
 
 } // namespace base::log

@@ -125,10 +125,14 @@ std::string duration(double seconds) {
 }
 
 std::string with_commas(std::int64_t n) {
-  std::string digits = fmt::format("{}", n);
-  const std::size_t sign = n < 0 ? 1 : 0;
-  for (std::size_t at = digits.size(); at > sign + 3;) digits.insert(at -= 3, ",");
-  return digits;
+  const std::string digits = fmt::format("{}", n);
+  std::string text;
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    const bool group = (digits.size() - i) % 3 == 0 && i > 0 && digits[i - 1] != '-';
+    if (group) text += ',';
+    text += digits[i];
+  }
+  return text;
 }
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {

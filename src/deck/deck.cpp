@@ -109,14 +109,16 @@ std::string Deck::Impl::shown(std::string_view table, std::string_view key) cons
   const Node *node = root.at(table);
   if (node != nullptr && (node = node->find(key)) != nullptr) return show_key(table, key, *node);
   for (const Resolved &value : resolved)
-    if (value.name == key && (value.index < 0 ? value.table : fmt::format("{}.{}", value.table, value.index)) == table)
+    if (value.name == key &&
+        (value.index < 0 ? value.table : fmt::format("{}.{}", value.table, value.index)) == table)
       return fmt::format("[{}] {} = {} (the default)", table, key, shorten(value.value));
   return key.empty() ? fmt::format("[{}]", table) : fmt::format("[{}] {} (not given)", table, key);
 }
 
 std::string show_key(std::string_view table, std::string_view key, const Node &node) {
   const std::string name = shorten(std::string(key));
-  if (node.kind == Kind::table) return fmt::format("[{}{}{}]", table, table.empty() ? "" : ".", name);
+  if (node.kind == Kind::table)
+    return fmt::format("[{}{}{}]", table, table.empty() ? "" : ".", name);
   const std::string value = shorten(node.raw.empty() ? to_toml(node) : node.raw);
   return fmt::format("{}{} = {}", table.empty() ? "" : fmt::format("[{}] ", table), name, value);
 }

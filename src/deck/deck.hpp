@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Input decks: TOML with every key declared once. An options struct declares its keys in one template,
+// Input decks: TOML with every key declared once. An options struct declares its keys in one
+// template,
 //
 //   struct BatchOptions {
 //     std::int64_t sequence, micro_batch;
 //     template <class R> void keys(R &r) {
-//       r.key(sequence,    "sequence",    4096, 16, 1 << 20, "tokens", "tokens in one packed sequence");
-//       r.key(micro_batch, "micro_batch",    1,  1, 1 << 12, "sequences", "sequences in one forward pass on one rank");
+//       r.key(sequence, "sequence", 4096, 16, 1 << 20, "tokens", "tokens in one packed sequence");
+//       r.key(micro_batch, "micro_batch", 1, 1, 1 << 12, "sequences",
+//             "sequences in one forward pass on one rank");
 //     }
 //   };
 //
-// and parsing, range check, --explain, the generated reference (docs/decks.md) and the echo come from that line.
-// Unknown or repeated keys are errors with file:line and the nearest known key. Precedence: command line > deck > restart
-// > default; the echo says which won. Suffixed values are strings ("4Ki", "14.8T", "6h").
+// and parsing, range check, --explain, the generated reference (docs/decks.md) and the echo come
+// from that line. Unknown or repeated keys are errors with file:line and the nearest known key.
+// Precedence: command line > deck > restart > default; the echo says which won. Suffixed values are
+// strings ("4Ki", "14.8T", "6h").
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -47,38 +50,47 @@ struct Node;
 
 class Reader;
 
-// A parsed deck with overrides. Errors E001 (cannot be read), E002 (not TOML, with line), E003 (repeated key), E004 (malformed
-// override), E005 (unknown table or key), E006 (wrong type), E007 (out of range), E008 (not one of the choices), E009 (missing).
+// A parsed deck with overrides. Errors E001 (cannot be read), E002 (not TOML, with line), E003
+// (repeated key), E004 (malformed override), E005 (unknown table or key), E006 (wrong type), E007
+// (out of range), E008 (not one of the choices), E009 (missing).
 class Deck {
 public:
   struct Impl; // private to this room
   // overrides: "table.key=value"; the value is TOML, or a bare word taken as a string.
   static Deck read(const std::string &path, const std::vector<std::string> &overrides = {});
-  static Deck parse(std::string_view text, const std::string &name, const std::vector<std::string> &overrides = {});
+  static Deck parse(std::string_view text, const std::string &name,
+                    const std::vector<std::string> &overrides = {});
   Deck(Deck &&) noexcept;
   Deck &operator=(Deck &&) noexcept;
   ~Deck();
 
-  // Fills keys that neither the file nor an override gives from a resolved deck, that of a checkpoint; before any table is read.
+  // Fills keys that neither the file nor an override gives from a resolved deck, that of a
+  // checkpoint; before any table is read.
   void add_restart(std::string_view text, const std::string &name);
 
   const std::string &path() const;
-  // Is it present in the file, an override or the restart? Tables of [[lists]] are named "data.source.0".
+  // Is it present in the file, an override or the restart? Tables of [[lists]] are named
+  // "data.source.0".
   bool has(std::string_view table) const;
   bool has(std::string_view table, std::string_view key) const;
-  std::string where(std::string_view table, std::string_view key) const; // "file:line" of the key (or of the table, or the file)
+  std::string
+  where(std::string_view table,
+        std::string_view key) const; // "file:line" of the key (or of the table, or the file)
 
-  // Reads [table] (dotted names for nested tables: "data.split") into options; may be called again for the same table.
+  // Reads [table] (dotted names for nested tables: "data.split") into options; may be called again
+  // for the same table.
   template <class Options> void read_table(const std::string &table, Options &options);
   // Reads [[table]] (array of tables) into a vector.
   template <class Options> std::vector<Options> read_list(const std::string &table);
   // Marks a table as known without reading it.
   void ignore_table(const std::string &table);
-  // After all tables were read: complains of every unknown table and key (E005) with the nearest known name.
+  // After all tables were read: complains of every unknown table and key (E005) with the nearest
+  // known name.
   void finish() const;
 
   // Fails with a deck error at a key: for checks between keys. advice says what is allowed.
-  [[noreturn]] void fail(std::string_view table, std::string_view key, std::string_view number, std::string_view advice) const;
+  [[noreturn]] void fail(std::string_view table, std::string_view key, std::string_view number,
+                         std::string_view advice) const;
 
   // Adds to declared() what no read call has declared: keys of tables that this deck leaves out.
   void note_declared(const std::vector<KeyInfo> &keys);
@@ -98,22 +110,29 @@ private:
 // Collects declarations without a deck: for docs/decks.md and for defaults.
 class Reader {
 public:
-  Reader(Deck *deck, std::string table, int list_index = -1, std::vector<KeyInfo> *only_declare = nullptr);
+  Reader(Deck *deck, std::string table, int list_index = -1,
+         std::vector<KeyInfo> *only_declare = nullptr);
 
-  void key(std::int64_t &out, const char *name, std::int64_t fallback, std::int64_t low, std::int64_t high, const char *unit, const char *help);
-  void key(double &out, const char *name, double fallback, double low, double high, const char *unit, const char *help);
+  void key(std::int64_t &out, const char *name, std::int64_t fallback, std::int64_t low,
+           std::int64_t high, const char *unit, const char *help);
+  void key(double &out, const char *name, double fallback, double low, double high,
+           const char *unit, const char *help);
   void key(bool &out, const char *name, bool fallback, const char *help);
   void key(std::string &out, const char *name, const char *fallback, const char *help); // any text
-  void key(std::vector<std::string> &out, const char *name, const char *help);          // list of strings, default empty
-  void key(std::vector<double> &out, const char *name, std::vector<double> fallback, double low, double high, const char *unit, const char *help);
+  void key(std::vector<std::string> &out, const char *name,
+           const char *help); // list of strings, default empty
+  void key(std::vector<double> &out, const char *name, std::vector<double> fallback, double low,
+           double high, const char *unit, const char *help);
   // Seconds, from "6h", "90s" or a number.
-  void duration(double &out, const char *name, double fallback, double low, double high, const char *help);
+  void duration(double &out, const char *name, double fallback, double low, double high,
+                const char *help);
   // No default: error E009 when missing.
   void required(std::string &out, const char *name, const char *help);
   void required(std::vector<std::string> &out, const char *name, const char *help);
   // One of named values.
   template <class Enum>
-  void choice(Enum &out, const char *name, Enum fallback, const std::vector<std::pair<std::string, Enum>> &choices, const char *help) {
+  void choice(Enum &out, const char *name, Enum fallback,
+              const std::vector<std::pair<std::string, Enum>> &choices, const char *help) {
     std::vector<std::string> names;
     std::size_t index = 0;
     for (std::size_t i = 0; i < choices.size(); ++i) {
@@ -124,11 +143,14 @@ public:
   }
 
 private:
-  std::size_t choose(const char *name, std::size_t fallback, const std::vector<std::string> &names, const char *help);
+  std::size_t choose(const char *name, std::size_t fallback, const std::vector<std::string> &names,
+                     const char *help);
   const Node *find(const char *name, const KeyInfo &info);
   void keep(const KeyInfo &info, const Node *node, const std::string &value);
-  [[noreturn]] void refuse(const char *name, const Node &node, const char *number, const std::string &why) const;
-  double number(const char *name, const Node &node, double low, double high, const std::string &unit) const;
+  [[noreturn]] void refuse(const char *name, const Node &node, const char *number,
+                           const std::string &why) const;
+  double number(const char *name, const Node &node, double low, double high,
+                const std::string &unit) const;
   std::string text(const char *name, const Node &node) const;
   std::vector<std::string> texts(const char *name, const Node &node) const;
   void missing(const char *name, const char *help) const;

@@ -16,7 +16,8 @@ namespace {
 using base::Exit;
 using base::UserError;
 
-// Dotted keys nest without limit in the TOML library, and taking down a deep tree would end the stack.
+// Dotted keys nest without limit in the TOML library, and taking down a deep tree would end the
+// stack.
 constexpr int kMostDots = 16;
 
 std::string line_of(std::string_view text, int line) {
@@ -60,8 +61,9 @@ void check_text(std::string_view text, const std::string &name) {
     } else if (c == '"' || c == '\'' || c == '#') {
       quote = c;
     } else if (c == '.' && ++dots > kMostDots) {
-      not_toml(text, name, line,
-               fmt::format("More than {} dots in a row: a deck's tables are not this deep.", kMostDots));
+      not_toml(
+          text, name, line,
+          fmt::format("More than {} dots in a row: a deck's tables are not this deep.", kMostDots));
     } else if (std::string_view("=,{[").find(c) != std::string_view::npos) {
       dots = 0;
     }
@@ -122,7 +124,8 @@ Node override_value(const std::string &given, const std::string &raw) {
       std::any_of(raw.begin(), raw.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; }))
     bad_override(given, "The value holds control characters or is not UTF-8.");
   Node node;
-  const bool quoted = !raw.empty() && std::string_view("\"'[{").find(raw[0]) != std::string_view::npos;
+  const bool quoted =
+      !raw.empty() && std::string_view("\"'[{").find(raw[0]) != std::string_view::npos;
   try {
     if (!quoted && raw.find('#') != std::string::npos) throw std::invalid_argument("a bare word");
     const toml::table table = toml::parse("value = " + raw + "\n");
@@ -145,8 +148,9 @@ Node &descend(Node &node, const std::string &part, const std::string &given) {
   if (node.kind == Kind::list) {
     const Node *item = node.at(part);
     if (item == nullptr)
-      bad_override(given, fmt::format("{} is not an element of this list: it has {}, counted from 0.",
-                                      part, node.items.size()));
+      bad_override(given,
+                   fmt::format("{} is not an element of this list: it has {}, counted from 0.",
+                               part, node.items.size()));
     return *const_cast<Node *>(item);
   }
   if (node.kind != Kind::table)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// From text to a tree: the TOML text of a deck (E002, E003), and overrides laid over it (E003, E004).
+// From text to a tree: the TOML text of a deck (E002, E003), and overrides laid over it (E003,
+// E004).
 #include <string>
 #include <string_view>
 #include <vector>

@@ -36,9 +36,9 @@ public:
 
 private:
   bool leads_to_table(const std::string &path) const {
-    return tables_.count(path) != 0 || std::any_of(tables_.begin(), tables_.end(), [&](const auto &t) {
-             return starts_below(t, path);
-           });
+    return tables_.count(path) != 0 ||
+           std::any_of(tables_.begin(), tables_.end(),
+                       [&](const auto &t) { return starts_below(t, path); });
   }
 
   // `table` is the declared name, `shown` the same with the places in lists.
@@ -58,7 +58,8 @@ private:
         for (std::size_t i = 0; i < member.items.size(); ++i)
           visit_members(path, fmt::format("{}.{}", shown_path, i), member.items[i]);
       else if (member.kind != Kind::list || !member.items.empty())
-        found_.push_back({&member, show_key(shown, name, member), fmt::format("{} is a table: write [{}].", path, path)});
+        found_.push_back({&member, show_key(shown, name, member),
+                          fmt::format("{} is a table: write [{}].", path, path)});
     }
   }
 

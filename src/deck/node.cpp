@@ -60,7 +60,8 @@ std::vector<std::string> split_path(std::string_view dotted) {
 std::string to_toml(std::int64_t value) { return fmt::format("{}", value); }
 
 std::string to_toml(double value) {
-  const std::string text = fmt::format("{}", value); // the shortest text that reads back to the same bits
+  const std::string text =
+      fmt::format("{}", value); // the shortest text that reads back to the same bits
   return text.find_first_of(".en") == std::string::npos ? text + ".0" : text;
 }
 
@@ -114,7 +115,8 @@ std::string shorten(const std::string &text) {
   constexpr std::size_t kMost = 60;
   if (text.size() <= kMost) return text;
   std::size_t cut = kMost - 4;
-  while (cut > 0 && (static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80) --cut; // whole characters
+  while (cut > 0 && (static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80)
+    --cut; // whole characters
   return text.substr(0, cut) + " ...";
 }
 

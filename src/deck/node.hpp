@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The values of a deck as a tree of our own, so that only document.cpp sees the TOML library. Every value knows where it
-// was written and by whom.
+// The values of a deck as a tree of our own, so that only document.cpp sees the TOML library. Every
+// value knows where it was written and by whom.
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -19,10 +19,10 @@ struct Node {
   std::int64_t integer = 0;
   double real = 0;
   bool boolean = false;
-  std::string text;                                   // of a text; of a date as written
-  std::string raw;                                    // of an override: the value as typed
-  std::vector<Node> items;                            // of a list
-  std::vector<std::pair<std::string, Node>> members;  // of a table, in the file's order
+  std::string text;                                  // of a text; of a date as written
+  std::string raw;                                   // of an override: the value as typed
+  std::vector<Node> items;                           // of a list
+  std::vector<std::pair<std::string, Node>> members; // of a table, in the file's order
   Origin origin = Origin::file;
   std::string file;
   int line = 0;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The resolved values as a person reads them (echo), as the program reads them (resolved_toml), and what may be written (explain).
+// The resolved values as a person reads them (echo), as the program reads them (resolved_toml), and
+// what may be written (explain).
 #include <algorithm>
 
 #include "deck/impl.hpp"
@@ -48,7 +49,8 @@ std::string Deck::echo() const {
   std::string text;
   for (const auto &group : by_table(impl_->resolved))
     for (const Resolved *value : group)
-      text += fmt::format("{:<{}}  {:<{}}  {}\n", full_name(*value), names, value->value, values, provenance(*value));
+      text += fmt::format("{:<{}}  {:<{}}  {}\n", full_name(*value), names, value->value, values,
+                          provenance(*value));
   return text;
 }
 
@@ -67,7 +69,8 @@ std::string Deck::resolved_toml() const {
 std::string Deck::explain() const {
   std::vector<std::string> tables;
   for (const KeyInfo &key : impl_->declared)
-    if (std::find(tables.begin(), tables.end(), key.table) == tables.end()) tables.push_back(key.table);
+    if (std::find(tables.begin(), tables.end(), key.table) == tables.end())
+      tables.push_back(key.table);
   std::string text;
   for (const std::string &table : tables) {
     text += fmt::format("{}[{}]\n", text.empty() ? "" : "\n", table);
@@ -75,7 +78,8 @@ std::string Deck::explain() const {
       if (key.table != table) continue;
       text += fmt::format("  {} = {}\n      {}\n", key.name, key.fallback, key.help);
       const std::string unit = key.unit.empty() ? "" : " " + key.unit;
-      text += fmt::format("      {}{}{}{}\n", key.type, key.range.empty() ? "" : ": ", key.range, unit);
+      text +=
+          fmt::format("      {}{}{}{}\n", key.type, key.range.empty() ? "" : ": ", key.range, unit);
     }
   }
   return text;

@@ -33,8 +33,10 @@ template <class T> std::string range_text(T low, T high) {
   return fmt::format("{} to {}", bound(low), bound(high));
 }
 
-template <class T> std::string out_of_range(const char *name, T low, T high, const std::string &unit) {
-  return fmt::format("{} must be {}{}{}.", name, range_text(low, high), unit.empty() ? "" : " ", unit);
+template <class T>
+std::string out_of_range(const char *name, T low, T high, const std::string &unit) {
+  return fmt::format("{} must be {}{}{}.", name, range_text(low, high), unit.empty() ? "" : " ",
+                     unit);
 }
 
 } // namespace
@@ -54,7 +56,8 @@ const Node *Reader::find(const char *name, const KeyInfo &info) {
   if (deck_ == nullptr) return nullptr;
   deck_->impl_->declare(info);
   const Node *table = deck_->impl_->root.at(table_);
-  if (table != nullptr && list_index_ >= 0) table = &table->items[static_cast<std::size_t>(list_index_)];
+  if (table != nullptr && list_index_ >= 0)
+    table = &table->items[static_cast<std::size_t>(list_index_)];
   return table == nullptr ? nullptr : table->find(name);
 }
 
@@ -68,7 +71,8 @@ void Reader::keep(const KeyInfo &info, const Node *node, const std::string &valu
   deck_->impl_->resolve(std::move(resolved));
 }
 
-void Reader::refuse(const char *name, const Node &node, const char *number, const std::string &why) const {
+void Reader::refuse(const char *name, const Node &node, const char *number,
+                    const std::string &why) const {
   const std::string table = list_index_ < 0 ? table_ : fmt::format("{}.{}", table_, list_index_);
   throw UserError(Exit::deck, number, node.where(), show_key(table, name, node), why);
 }
@@ -82,8 +86,10 @@ void Reader::missing(const char *name, const char *help) const {
 
 void Reader::key(std::int64_t &out, const char *name, std::int64_t fallback, std::int64_t low,
                  std::int64_t high, const char *unit, const char *help) {
-  HADAL_CHECK(low <= fallback && fallback <= high, "[{}] {}: default {} outside {} .. {}", table_, name, fallback, low, high);
-  const KeyInfo info{table_, name, "whole number", to_toml(fallback), range_text(low, high), unit, help};
+  HADAL_CHECK(low <= fallback && fallback <= high, "[{}] {}: default {} outside {} .. {}", table_,
+              name, fallback, low, high);
+  const KeyInfo info{table_, name, "whole number", to_toml(fallback), range_text(low, high),
+                     unit,   help};
   const Node *node = find(name, info);
   out = fallback;
   if (node != nullptr) {
@@ -92,27 +98,33 @@ void Reader::key(std::int64_t &out, const char *name, std::int64_t fallback, std
     if (node->kind == Kind::text) value = base::text::parse_count(node->text);
     if (!value)
       refuse(name, *node, "E006",
-             fmt::format("{} must be a whole number, or a text with a suffix such as \"4Ki\" or \"14.8T\".", name));
-    if (*value < low || *value > high) refuse(name, *node, "E007", out_of_range(name, low, high, unit));
+             fmt::format(
+                 "{} must be a whole number, or a text with a suffix such as \"4Ki\" or \"14.8T\".",
+                 name));
+    if (*value < low || *value > high)
+      refuse(name, *node, "E007", out_of_range(name, low, high, unit));
     out = *value;
   }
   keep(info, node, to_toml(out));
 }
 
-double Reader::number(const char *name, const Node &node, double low, double high, const std::string &unit) const {
+double Reader::number(const char *name, const Node &node, double low, double high,
+                      const std::string &unit) const {
   double value = std::numeric_limits<double>::quiet_NaN();
   if (node.kind == Kind::real) value = node.real;
   if (node.kind == Kind::integer) value = static_cast<double>(node.integer);
   if (node.kind == Kind::text)
     if (const auto count = base::text::parse_count(node.text)) value = static_cast<double>(*count);
-  if (!std::isfinite(value)) refuse(name, node, "E006", fmt::format("{} must be a finite number.", name));
+  if (!std::isfinite(value))
+    refuse(name, node, "E006", fmt::format("{} must be a finite number.", name));
   if (value < low || value > high) refuse(name, node, "E007", out_of_range(name, low, high, unit));
   return value;
 }
 
 void Reader::key(double &out, const char *name, double fallback, double low, double high,
                  const char *unit, const char *help) {
-  HADAL_CHECK(low <= fallback && fallback <= high, "[{}] {}: default {} outside {} .. {}", table_, name, fallback, low, high);
+  HADAL_CHECK(low <= fallback && fallback <= high, "[{}] {}: default {} outside {} .. {}", table_,
+              name, fallback, low, high);
   const KeyInfo info{table_, name, "number", to_toml(fallback), range_text(low, high), unit, help};
   const Node *node = find(name, info);
   out = node == nullptr ? fallback : number(name, *node, low, high, unit);
@@ -149,8 +161,11 @@ void Reader::key(std::string &out, const char *name, const char *fallback, const
 std::vector<std::string> Reader::texts(const char *name, const Node &node) const {
   std::vector<std::string> values;
   const bool only_texts = node.kind == Kind::list &&
-                          std::all_of(node.items.begin(), node.items.end(), [](const Node &item) { return item.kind == Kind::text; });
-  if (!only_texts) refuse(name, node, "E006", fmt::format("{} must be a list of texts, such as [\"a\", \"b\"].", name));
+                          std::all_of(node.items.begin(), node.items.end(),
+                                      [](const Node &item) { return item.kind == Kind::text; });
+  if (!only_texts)
+    refuse(name, node, "E006",
+           fmt::format("{} must be a list of texts, such as [\"a\", \"b\"].", name));
   for (const Node &item : node.items) values.push_back(text(name, item));
   return values;
 }
@@ -162,30 +177,39 @@ void Reader::key(std::vector<std::string> &out, const char *name, const char *he
   keep(info, node, to_toml(out));
 }
 
-void Reader::key(std::vector<double> &out, const char *name, std::vector<double> fallback, double low,
-                 double high, const char *unit, const char *help) {
-  const KeyInfo info{table_, name, "list of numbers", to_toml(fallback), range_text(low, high), unit, help};
+void Reader::key(std::vector<double> &out, const char *name, std::vector<double> fallback,
+                 double low, double high, const char *unit, const char *help) {
+  const KeyInfo info{table_, name, "list of numbers", to_toml(fallback), range_text(low, high),
+                     unit,   help};
   const Node *node = find(name, info);
   out = std::move(fallback);
   if (node != nullptr) {
     if (node->kind != Kind::list)
-      refuse(name, *node, "E006", fmt::format("{} must be a list of numbers, such as [1.0, 2.5].", name));
+      refuse(name, *node, "E006",
+             fmt::format("{} must be a list of numbers, such as [1.0, 2.5].", name));
     out.clear();
     for (const Node &item : node->items) out.push_back(number(name, item, low, high, unit));
   }
   keep(info, node, to_toml(out));
 }
 
-void Reader::duration(double &out, const char *name, double fallback, double low, double high, const char *help) {
-  HADAL_CHECK(low <= fallback && fallback <= high, "[{}] {}: default {} outside {} .. {}", table_, name, fallback, low, high);
+void Reader::duration(double &out, const char *name, double fallback, double low, double high,
+                      const char *help) {
+  HADAL_CHECK(low <= fallback && fallback <= high, "[{}] {}: default {} outside {} .. {}", table_,
+              name, fallback, low, high);
   const KeyInfo info{table_, name, "duration", to_toml(fallback), range_text(low, high), "s", help};
   const Node *node = find(name, info);
   out = fallback;
   if (node != nullptr && node->kind == Kind::text) {
     const auto seconds = base::text::parse_duration(node->text);
     if (!seconds)
-      refuse(name, *node, "E006", fmt::format("{} must be a number of seconds or a text such as \"90s\", \"10m\", \"6h\", \"2d\".", name));
-    if (*seconds < low || *seconds > high) refuse(name, *node, "E007", out_of_range(name, low, high, "s"));
+      refuse(
+          name, *node, "E006",
+          fmt::format(
+              "{} must be a number of seconds or a text such as \"90s\", \"10m\", \"6h\", \"2d\".",
+              name));
+    if (*seconds < low || *seconds > high)
+      refuse(name, *node, "E007", out_of_range(name, low, high, "s"));
     out = *seconds;
   } else if (node != nullptr) {
     out = number(name, *node, low, high, "s");
@@ -209,9 +233,12 @@ void Reader::required(std::vector<std::string> &out, const char *name, const cha
   keep(info, node, to_toml(out));
 }
 
-std::size_t Reader::choose(const char *name, std::size_t fallback, const std::vector<std::string> &names, const char *help) {
+std::size_t Reader::choose(const char *name, std::size_t fallback,
+                           const std::vector<std::string> &names, const char *help) {
   HADAL_CHECK(fallback < names.size(), "[{}] {} has no choices", table_, name);
-  const KeyInfo info{table_, name, "choice", to_toml(names[fallback]), fmt::format("{}", fmt::join(names, ", ")), "", help};
+  const KeyInfo info{
+      table_, name, "choice", to_toml(names[fallback]), fmt::format("{}", fmt::join(names, ", ")),
+      "",     help};
   const Node *node = find(name, info);
   std::size_t chosen = fallback;
   if (node != nullptr) {
@@ -219,7 +246,8 @@ std::size_t Reader::choose(const char *name, std::size_t fallback, const std::ve
     chosen = static_cast<std::size_t>(std::find(names.begin(), names.end(), word) - names.begin());
     const std::string near = base::text::nearest(word, names);
     if (chosen == names.size())
-      refuse(name, *node, "E008", fmt::format("{} must be one of: {}{}", name, fmt::join(names, ", "),
+      refuse(name, *node, "E008",
+             fmt::format("{} must be one of: {}{}", name, fmt::join(names, ", "),
                          near.empty() ? "." : fmt::format("; did you mean {}?", near)));
   }
   keep(info, node, to_toml(names[chosen]));
