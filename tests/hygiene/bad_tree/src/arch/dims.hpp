@@ -1,0 +1,2 @@
+#pragma once
+inline int size() { return 1; }
