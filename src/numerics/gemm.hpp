@@ -30,18 +30,32 @@ void set_gemm_body(GemmBody body); // process-wide, before the first product; de
 GemmBody gemm_body();
 
 // label: "path::of::the::function" of the caller; names the kernel in profiles.
-template <class A, class Y> void linear(Context &ctx, const char *label, Mat<const A> x_TI, Mat<const A> w_OI, Mat<Y> y_TO);
-template <class A> void linear_backward_input(Context &ctx, const char *label, Mat<const A> dy_TO, Mat<const A> w_OI, Mat<A> dx_TI, bool accumulate = false);
-template <class A> void linear_backward_weight(Context &ctx, const char *label, Mat<const A> dy_TO, Mat<const A> x_TI, Mat<float> dw_OI_acc);
+template <class A, class Y>
+void linear(Context &ctx, const char *label, Mat<const A> x_TI, Mat<const A> w_OI, Mat<Y> y_TO);
+template <class A>
+void linear_backward_input(Context &ctx, const char *label, Mat<const A> dy_TO, Mat<const A> w_OI,
+                           Mat<A> dx_TI, bool accumulate = false);
+template <class A>
+void linear_backward_weight(Context &ctx, const char *label, Mat<const A> dy_TO, Mat<const A> x_TI,
+                            Mat<float> dw_OI_acc);
 
 // Rows of expert e are offsets[e] .. offsets[e+1] of the arrivals; offsets has E + 1 entries and lies on the host.
 // Experts without rows add nothing to dw.
-template <class A, class Y> void grouped_linear(Context &ctx, const char *label, std::span<const Index> offsets, Mat<const A> x_AI, Cube<const A> w_EOI, Mat<Y> y_AO);
-template <class A> void grouped_linear_backward_input(Context &ctx, const char *label, std::span<const Index> offsets, Mat<const A> dy_AO, Cube<const A> w_EOI, Mat<A> dx_AI, bool accumulate = false);
-template <class A> void grouped_linear_backward_weight(Context &ctx, const char *label, std::span<const Index> offsets, Mat<const A> dy_AO, Mat<const A> x_AI, Cube<float> dw_EOI_acc);
+template <class A, class Y>
+void grouped_linear(Context &ctx, const char *label, std::span<const Index> offsets,
+                    Mat<const A> x_AI, Cube<const A> w_EOI, Mat<Y> y_AO);
+template <class A>
+void grouped_linear_backward_input(Context &ctx, const char *label, std::span<const Index> offsets,
+                                   Mat<const A> dy_AO, Cube<const A> w_EOI, Mat<A> dx_AI,
+                                   bool accumulate = false);
+template <class A>
+void grouped_linear_backward_weight(Context &ctx, const char *label, std::span<const Index> offsets,
+                                    Mat<const A> dy_AO, Mat<const A> x_AI, Cube<float> dw_EOI_acc);
 
 // Name of the body that oneDNN chose for a shape ("brg:avx512_core", ...), for selftest and benches.
-std::string body_name(bool bf16, char form /* 'n' linear, 'i' backward input, 'w' backward weight */, Index m, Index n, Index k);
+std::string body_name(bool bf16,
+                      char form /* 'n' linear, 'i' backward input, 'w' backward weight */, Index m,
+                      Index n, Index k);
 
 // Peak rate of a large product on all threads in this process, FLOP/s (n x n x n, best of several): the limit that benches and
 // the trainer's "share of peak" refer to.

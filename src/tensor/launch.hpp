@@ -34,26 +34,26 @@ template <class F> void for_each(Context &ctx, const char *label, Index n, const
   if (n > 0) Kokkos::parallel_for(label, Kokkos::RangePolicy<Exec, Kokkos::IndexType<Index>>(ctx.exec, 0, n), f);
 }
 
-// f(row, t) for t in [0, n); the row goes to the row_* functions below.
-template <class F> void for_rows(Context &ctx, const char *label, Index n, const F &f) {
+// f(row, t) for t in [0, n); the row goes to the row_* functions below. R is always Row (a template, so that only one branch compiles).
+template <class R = Row, class F> void for_rows(Context &ctx, const char *label, Index n, const F &f) {
   if (n <= 0) return;
-  if constexpr (std::is_same_v<Row, HostRow>) {
+  if constexpr (std::is_same_v<R, HostRow>) {
     Kokkos::parallel_for(label, Kokkos::RangePolicy<Exec, Kokkos::IndexType<Index>>(ctx.exec, 0, n),
-                         KOKKOS_LAMBDA(const Index t) { f(Row{}, t); });
+                         KOKKOS_LAMBDA(const Index t) { f(R{}, t); });
   } else {
     Kokkos::parallel_for(label, Kokkos::TeamPolicy<Exec>(ctx.exec, static_cast<int>(n), Kokkos::AUTO),
-                         KOKKOS_LAMBDA(const Row &row) { f(row, static_cast<Index>(row.league_rank())); });
+                         KOKKOS_LAMBDA(const R &row) { f(row, static_cast<Index>(row.league_rank())); });
   }
 }
 
 // As for_rows, one task at a time to whichever thread is free: for rows of unequal work.
-template <class F> void for_tasks(Context &ctx, const char *label, Index n, const F &f) {
+template <class R = Row, class F> void for_tasks(Context &ctx, const char *label, Index n, const F &f) {
   if (n <= 0) return;
-  if constexpr (std::is_same_v<Row, HostRow>) {
+  if constexpr (std::is_same_v<R, HostRow>) {
     Kokkos::parallel_for(label,
                          Kokkos::RangePolicy<Exec, Kokkos::Schedule<Kokkos::Dynamic>, Kokkos::IndexType<Index>>(
                              ctx.exec, 0, n, Kokkos::ChunkSize(1)),
-                         KOKKOS_LAMBDA(const Index t) { f(Row{}, t); });
+                         KOKKOS_LAMBDA(const Index t) { f(R{}, t); });
   } else {
     for_rows(ctx, label, n, f);
   }
