@@ -12,6 +12,7 @@ namespace {
 struct Complaint {
   const Node *node;
   std::string read, why;
+  const char *number = "E005";
 };
 
 bool starts_below(const std::string &path, const std::string &table) {
@@ -59,7 +60,7 @@ private:
           visit_members(path, fmt::format("{}.{}", shown_path, i), member.items[i]);
       else if (member.kind != Kind::list || !member.items.empty())
         found_.push_back({&member, show_key(shown, name, member),
-                          fmt::format("{} is a table: write [{}].", path, path)});
+                          fmt::format("{} is a table: write [{}].", path, path), "E006"});
     }
   }
 
@@ -103,7 +104,8 @@ void Deck::finish() const {
   for (std::size_t i = 1; i < std::min(found.size(), kMost); ++i)
     advice += fmt::format("\n{}: {}: {}", found[i].node->where(), found[i].read, found[i].why);
   if (found.size() > kMost) advice += fmt::format("\nand {} more.", found.size() - kMost);
-  throw base::UserError(base::Exit::deck, "E005", found[0].node->where(), found[0].read, advice);
+  throw base::UserError(base::Exit::deck, found[0].number, found[0].node->where(), found[0].read,
+                        advice);
 }
 
 } // namespace deck

@@ -4,6 +4,8 @@
 
 add_library(hadal_flags INTERFACE)
 target_compile_options(hadal_flags INTERFACE -Wall -Wextra -Wno-unknown-pragmas)
+# GCC 12 warns of "literal" + std::string (its bug 105651).
+target_compile_options(hadal_flags INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
 # Sums are written in the order in which they are to be done; contraction would let the compiler choose.
 target_compile_options(hadal_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
 if(CMAKE_BUILD_TYPE STREQUAL "Release")
