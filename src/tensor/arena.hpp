@@ -13,6 +13,8 @@ namespace tensor {
 class Arena {
 public:
   Arena(std::string label, std::size_t capacity_bytes);
+  // An arena without memory: counts what would be taken (its arrays must not be touched).
+  static Arena counting(std::string label);
 
   // Packed arrays of undefined content, aligned to 256 bytes. A full arena is a Fault that says how much is missing.
   template <class T> Vec<T> vec(Index n) { return Vec<T>(static_cast<T *>(take(n, sizeof(T))), n); }
@@ -40,6 +42,7 @@ public:
   static constexpr std::size_t padded(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 private:
+  Arena(std::string label, std::size_t capacity_bytes, bool counting_only);
   void *take(Index elements, std::size_t element_bytes);
   std::string label_;
   std::size_t capacity_ = 0, used_ = 0, high_water_ = 0;

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Checkpoints: a directory per step ("step-00001200") with state.h5 (HDF5, global tensors, no rank in any name), manifest.json (format
+// version, resolved deck, source revision, sections, shapes, checksums) and DONE, written last after fsync. docs/checkpoint.md is the
+// format. Owners register sections; this room knows neither model nor optimiser.
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.hpp"
+
+namespace checkpoint {
+
+inline constexpr int kFormatVersion = 1;
+
+enum class Type { f32, bf16, f64, i64, i32, u8 };
+std::size_t bytes_of(Type type);
+
+// A global tensor in host memory, packed row-major. The memory belongs to the caller.
+struct Item {
+  std::string name;                 // "layers.3.mla.w_uq"
+  std::vector<std::int64_t> shape;  // empty: a scalar
+  Type type = Type::f32;
+  void *data = nullptr;
+  std::size_t size() const;         // elements
+  std::size_t bytes() const { return size() * bytes_of(type); }
+};
+
+struct Section {
+  std::string name;                 // "weights", "moments", "average", "counters", ...: a group of the file
+  std::vector<Item> items;
+  nlohmann::json scalars = nlohmann::json::object(); // small values: kept in the manifest
+};
+
+struct Snapshot {
+  std::int64_t step = 0;
+  std::string deck;                 // resolved deck, TOML
+  nlohmann::json info = nlohmann::json::object(); // free: model dims, tokenizer hash, fingerprint
+  std::string tokenizer;            // tokenizer.json text; written beside as tokenizer.json ("" : none)
+  std::string state_hash;           // stored as given
+  std::vector<Section> sections;
+};
+
+struct WriterOptions {
+  std::filesystem::path directory;  // <run>/checkpoints
+  std::int64_t keep_last = 2;
+  std::int64_t keep_every = 0;      // steps divisible by this are kept for good; 0: none
+};
+
+// Writes snapshots in a thread of its own. The data that a snapshot's items point to must stay unchanged until finished.
+class Writer {
+public:
+  explicit Writer(WriterOptions options);
+  ~Writer();                                  // waits
+  void start(Snapshot snapshot);              // waits for the one before; throws what it threw
+  bool busy() const;
+  void wait();                                // throws what the writing threw: E201 (full disk, unwritable): earlier checkpoints stay intact
+  double last_seconds() const;                // of the last finished writing
+  std::uint64_t last_bytes() const;
+
+private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// A checkpoint on disk. Opening reads the manifest only.
+class Reader {
+public:
+  // path: a step directory, or a run directory / its checkpoints folder (newest valid DONE wins; a damaged one is named in a warning,
+  // skipped and never deleted). Errors E210 (none there), E211 (damaged: what, where), E212 (format version), exit code 5.
+  static Reader open(const std::filesystem::path &path);
+  // The newest valid one below a run directory, if any.
+  static std::optional<Reader> newest(const std::filesystem::path &run_directory);
+  // All step directories with DONE below a run directory, oldest first.
+  static std::vector<std::filesystem::path> list(const std::filesystem::path &run_directory);
+  Reader(Reader &&) noexcept;
+  ~Reader();
+
+  const std::filesystem::path &directory() const;
+  const nlohmann::json &manifest() const;
+  std::int64_t step() const;
+  std::string deck() const;                    // resolved deck, TOML
+  std::string state_hash() const;
+  std::vector<std::string> section_names() const;
+  bool has(const std::string &section) const;
+  nlohmann::json scalars(const std::string &section) const;
+  // Names, shapes and types of a section, data = null.
+  std::vector<Item> describe(const std::string &section) const;
+  // Reads into the items' memory. Missing tensors and other shapes or types: E213, a list of name, file shape, expected shape. Checksums
+  // are verified (E211). exact: complain of tensors in the file that nobody asked for.
+  void read(const std::string &section, const std::vector<Item> &items, bool exact = true) const;
+  // Verifies every checksum: "" or the first fault.
+  std::string verify() const;
+
+private:
+  struct Impl;
+  explicit Reader(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// Hash of a state: (name, block, XXH3-128) of global 1 MiB blocks of every tensor in the order given, then the scalars given.
+// The same for a running program and for a checkpoint's sections in the order of the manifest.
+class StateHash {
+public:
+  StateHash();
+  ~StateHash();
+  void add(const std::string &name, const void *data, std::size_t bytes);
+  std::string hex() const; // 32 digits
+
+private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+std::string state_hash(const std::vector<Section> &sections);
+
+} // namespace checkpoint

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Where the tensors of the registry lie in flat buffers, and the typed views that layers take.
+//   master   FP32, every tensor of the registry
+//   compute  copies of the matrices in the compute dtype A (for A = float: the master itself)
+//   gradient FP32, as master, then one further accumulator of embedding and head per MTP module ("uses": law of sums)
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "arch/registry.hpp"
+#include "layers/experts/experts.hpp"
+#include "layers/ffn/ffn.hpp"
+#include "layers/mla/mla.hpp"
+#include "layers/mtp/mtp.hpp"
+
+namespace model {
+
+using layers::bf16;
+using layers::Context;
+using layers::Cube;
+using layers::Index;
+using layers::Mat;
+using layers::Vec;
+
+struct Slot {
+  arch::TensorSpec spec;
+  Index offset = 0; // elements from the start of the buffer
+  Index size = 0;
+};
+
+// Offsets of all tensors, in registry order, each aligned to 64 elements.
+class Layout {
+public:
+  explicit Layout(const arch::Dims &dims);
+  const std::vector<Slot> &slots() const { return slots_; }
+  const Slot &at(const std::string &name) const; // a Fault when there is none
+  Index size() const { return size_; }                    // elements of master and compute
+  Index gradient_size() const { return gradient_size_; }  // elements of a gradient buffer
+  // Offset of the accumulator of the use-th use (0 main, k MTP depth k) of "embedding" or "head".
+  Index use_offset(const std::string &name, Index use) const;
+  Index uses() const { return uses_; }
+  const arch::Dims &dims() const { return dims_; }
+
+private:
+  arch::Dims dims_;
+  std::vector<Slot> slots_;
+  std::unordered_map<std::string, std::size_t> index_;
+  Index size_ = 0, gradient_size_ = 0, uses_ = 1;
+};
+
+template <class A> struct BlockWeights {
+  Vec<const float> attention_norm_D, ffn_norm_D;
+  layers::mla::Weights<A> mla;
+  layers::ffn::Weights<A> ffn;       // dense layers
+  Mat<const float> w_router_ED;      // the others
+  Vec<const float> bias_E;
+  layers::experts::Weights<A> experts;
+  layers::ffn::Weights<A> shared;
+  layers::mtp::Weights<A> mtp;       // MTP modules
+  Vec<const float> head_norm_D;
+};
+template <class A> struct Weights {
+  Mat<const A> embedding_WD, head_WD;
+  Vec<const float> final_norm_D;
+  std::vector<BlockWeights<A>> blocks; // L + MTP depth
+};
+template <class A> Weights<A> weights(const Layout &layout, Vec<float> master, Vec<A> compute);
+
+struct BlockGrads {
+  Vec<float> attention_norm_D, ffn_norm_D;
+  layers::mla::Grads mla;
+  layers::ffn::Grads ffn;
+  Mat<float> w_router_ED;
+  layers::experts::Grads experts;
+  layers::ffn::Grads shared;
+  layers::mtp::Grads mtp;
+  Vec<float> head_norm_D;
+};
+struct Grads {
+  std::vector<Mat<float>> embedding_WD, head_WD; // one per use
+  Vec<float> final_norm_D;
+  std::vector<BlockGrads> blocks;
+};
+Grads grads(const Layout &layout, Vec<float> buffer);
+
+// Initial values of a tensor: a function of (seed, name, element), so that any layout starts from the same numbers.
+void initialise(Context &ctx, const Layout &layout, std::uint64_t seed, Vec<float> master);
+// compute = master rounded to nearest even, matrices only (nothing to do for A = float where both are one buffer).
+template <class A> void refresh_compute(Context &ctx, const Layout &layout, Vec<const float> master, Vec<A> compute);
+
+} // namespace model
