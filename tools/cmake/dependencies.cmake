@@ -4,7 +4,7 @@
 #   GTest::gtest (HADAL_TESTS) benchmark::benchmark (HADAL_BENCH)
 #   hadal_dep_{hdf5,dnnl,blas,pcre2,xxhash,toml}
 # What is missing is reported together, with the variable that points to it. Libraries are linked, not only looked at.
-# The file is installed too: HadalConfig.cmake includes it.
+# Installed beside HadalConfig.cmake, which includes it.
 include(CheckCXXSourceCompiles)
 include(CheckCXXSourceRuns)
 set(HADAL_MISSING "")
