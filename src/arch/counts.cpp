@@ -81,24 +81,24 @@ Counts count_parameters(const Dims &dims) {
 }
 
 Flops flops_per_token(const Dims &dims, Index sequence, Attention attention) {
-  Flops flops;
+  Flops flops, mtp; // the parts of the main model stand first
   for (const TensorSpec &spec : registry(dims)) {
     if (!multiplies(spec)) continue;
-    const bool mtp = is_mtp(dims, spec);
     const Index amount = 6 * active(dims, spec); // (1)
     const std::string name = spec.room == "mtp" ? "projection" : spec.room;
-    add_part(flops, mtp ? "mtp " + name : name, amount);
-    (mtp ? flops.mtp : flops.main) += amount;
+    if (is_mtp(dims, spec)) {
+      add_part(mtp, "mtp " + name, amount);
+    } else {
+      add_part(flops, name, amount);
+    }
   }
   const Index one_layer = core(dims, sequence, attention); // (2)
   add_part(flops, "attention core", dims.layers * one_layer);
-  flops.main += dims.layers * one_layer;
-  if (dims.mtp_depth > 0) { // (3)
-    const Index head = 6 * dims.vocabulary * dims.model;
-    add_part(flops, "mtp attention core", dims.mtp_depth * one_layer);
-    add_part(flops, "mtp head", dims.mtp_depth * head);
-    flops.mtp += dims.mtp_depth * (one_layer + head);
-  }
+  add_part(mtp, "mtp attention core", dims.mtp_depth * one_layer);
+  add_part(mtp, "mtp head", dims.mtp_depth * 6 * dims.vocabulary * dims.model); // (3)
+  for (const Flops::Part &part : flops.parts) flops.main += part.flops;
+  for (const Flops::Part &part : mtp.parts) flops.mtp += part.flops;
+  flops.parts.insert(flops.parts.end(), mtp.parts.begin(), mtp.parts.end());
   return flops;
 }
 

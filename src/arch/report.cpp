@@ -21,12 +21,25 @@ double percent(Index part, Index whole) {
   return 100.0 * static_cast<double>(part) / static_cast<double>(whole);
 }
 
+std::string share(Index part, Index whole) {
+  return part == 0 ? "-" : fmt::format("{:.2f} %", percent(part, whole));
+}
+
+std::string without_trailing_spaces(const std::string &text) {
+  std::string result;
+  for (const char c : text) {
+    if (c == '\n') result.erase(result.find_last_not_of(' ') + 1);
+    result += c;
+  }
+  return result;
+}
+
 void describe(Out out, const Dims &d) {
   fmt::format_to(out,
                  "  {} layers, width {}, vocabulary {}; {} heads of {} + {} rotated, values {}; "
                  "latents {} (query), {} (key-value)\n",
-                 d.layers, d.model, d.vocabulary, d.heads, d.nope, d.rope, d.value, d.q_rank,
-                 d.kv_rank);
+                 d.layers, d.model, d.vocabulary, d.heads, d.nope, d.rope, d.value,
+                 d.q_rank > 0 ? std::to_string(d.q_rank) : "none", d.kv_rank);
   fmt::format_to(out, "  {} dense layers of {}", d.dense_layers, d.dense_hidden);
   if (d.moe() || d.mtp_depth > 0) {
     fmt::format_to(out, "; {} experts of {}, {} chosen from {} of {} groups, {} shared", d.experts,
@@ -36,13 +49,13 @@ void describe(Out out, const Dims &d) {
 }
 
 void parameters(Out out, const Counts &counts) {
-  constexpr const char *row = "  {:<34}{:>19}{:>8}{:>18}{:>18}\n";
-  fmt::format_to(out, "\n{:<36}{:>19}{:>8}{:>18}{:>18}\n", "parameters", "main model", "share",
+  constexpr const char *row = "  {:<36}{:>17}{:>10}{:>18}{:>18}\n";
+  fmt::format_to(out, "\n{:<38}{:>17}{:>10}{:>18}{:>18}\n", "parameters", "main model", "share",
                  "activated", "MTP (own)");
   for (const RoomCount &room : counts.rooms) {
     fmt::format_to(out, fmt::runtime(row), room.room, number_or_dash(room.main),
-                   fmt::format("{:.2f} %", percent(room.main, counts.main)),
-                   number_or_dash(room.main_active), number_or_dash(room.mtp));
+                   share(room.main, counts.main), number_or_dash(room.main_active),
+                   number_or_dash(room.mtp));
   }
   fmt::format_to(out, fmt::runtime(row), "total", with_commas(counts.main), "",
                  with_commas(counts.activated), number_or_dash(counts.mtp));
@@ -53,21 +66,20 @@ void parameters(Out out, const Counts &counts) {
                  with_commas(counts.main + counts.mtp), "", "", "");
   fmt::format_to(out, fmt::runtime(row), "MTP with embedding and head", "", "",
                  with_commas(counts.mtp_activated), "");
-  fmt::format_to(out, fmt::runtime(row), "in Hugging Face files (with copies)",
+  fmt::format_to(out, fmt::runtime(row), "in Hugging Face files, with copies",
                  with_commas(counts.in_files), "", "", "");
 }
 
 void flops(Out out, const Dims &dims, Index sequence) {
-  constexpr const char *row = "  {:<34}{:>19}{:>8}{:>18}\n";
+  constexpr const char *row = "  {:<36}{:>17}{:>10}{:>18}\n";
   const Flops causal = flops_per_token(dims, sequence, Attention::causal);
   const Flops full = flops_per_token(dims, sequence, Attention::full);
   const auto title = fmt::format("FLOPs a token, sequence {}", sequence);
-  fmt::format_to(out, "\n{:<36}{:>19}{:>8}{:>18}\n", title, "causal", "share", "non-causal");
+  fmt::format_to(out, "\n{:<38}{:>17}{:>10}{:>18}\n", title, "causal", "share", "non-causal");
   for (std::size_t i = 0; i < causal.parts.size();
        ++i) { // both lists name the same parts in the same order
     fmt::format_to(out, fmt::runtime(row), causal.parts[i].name, with_commas(causal.parts[i].flops),
-                   fmt::format("{:.2f} %", percent(causal.parts[i].flops, causal.total())),
-                   with_commas(full.parts[i].flops));
+                   share(causal.parts[i].flops, causal.total()), with_commas(full.parts[i].flops));
   }
   fmt::format_to(out, fmt::runtime(row), "main model", with_commas(causal.main), "",
                  with_commas(full.main));
@@ -119,7 +131,7 @@ std::string count_report(const Dims &dims, const ReportOptions &options) {
       out, "\n{:<36}{:>19}{:>26}\n  {:<34}{:>19}{:>26}\n", "latent cache, bytes a token", "bf16",
       "f32", fmt::format("{} layers x ({} + {})", dims.layers, dims.kv_rank, dims.rope),
       with_commas(cache_bytes_per_token(dims, 2)), with_commas(cache_bytes_per_token(dims, 4)));
-  return text;
+  return without_trailing_spaces(text);
 }
 
 } // namespace arch
