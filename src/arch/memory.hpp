@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Memory as data: what a layer's forward pass saves, what its backward pass makes and needs again, and what all of it
+// takes in an arena. The field names are those of the structs in layers/ and model/block.hpp, path first ("mla.cq_TQ");
+// a test compares the bytes with what those structs really take. The planner reads the same tables.
+#include <string>
+#include <vector>
+
+#include "arch/dims.hpp"
+#include "arch/recompute.hpp"
+
+namespace arch {
+
+// Arena arrays start at multiples of this (tensor::Arena::kAlignment; a test compares).
+inline constexpr Index kArenaAlignment = 256;
+// Tensors in the flat buffers of parameters start at multiples of this many elements (model::Layout; a test compares).
+inline constexpr Index kTensorAlignment = 64;
+
+struct Field {
+  std::string name;
+  std::vector<Index> shape;
+  Index element_bytes = 4;
+  bool kept = true; // false: left out of Saved, filled again before the backward pass
+  Index bytes() const;
+  Index arena_bytes() const; // rounded up to kArenaAlignment
+};
+
+// One micro-batch as a layer sees it.
+struct Rows {
+  Index samples = 1;
+  Index rows = 4096; // of each sample
+  Index tokens() const { return samples * rows; }
+};
+
+// What the forward pass of a block (layer < layers: main model, else an MTP module's block) saves.
+// activation_bytes: of the compute dtype, 4 (f32) or 2 (bf16).
+std::vector<Field> saved_fields(const Dims &dims, Index layer, Rows rows,
+                                const Recompute &recompute, Index activation_bytes);
+// Gradients that backward_input makes and backward_weight needs.
+std::vector<Field> delta_fields(const Dims &dims, Index layer, Rows rows, Index activation_bytes);
+// What an MTP module saves beside its block.
+std::vector<Field> mtp_saved_fields(const Dims &dims, Rows rows, Index activation_bytes);
+std::vector<Field> mtp_delta_fields(const Dims &dims, Rows rows, Index activation_bytes);
+
+Index kept_bytes(const std::vector<Field> &fields);       // arena bytes of the fields kept
+Index recomputed_bytes(const std::vector<Field> &fields); // arena bytes of those filled again
+
+// Elements of the flat buffers: all tensors aligned; gradients have one further accumulator of embedding and of head for
+// each MTP module (law of sums: one accumulator a use).
+Index parameter_elements(const Dims &dims);
+Index gradient_elements(const Dims &dims);
+
+} // namespace arch
