@@ -24,7 +24,7 @@ template <class A> double bound(double roundings, double n) {
 // One element that is an FP32 sum of n products in any order, rounded once to Y; magnitude: the sum of the terms' magnitudes.
 // Rigorous up to second order; the last summand covers results below the normal range.
 template <class Y> double sum_bound(double n, double magnitude, double value) {
-  const double rounding = std::is_same_v<Y, float> ? 0.0 : 2 * kUnitBf16;
+  const double rounding = std::is_same_v<Y, float> ? 0.0 : kUnitBf16;
   return (n + 2) * kUnitFloat * magnitude * (1 + rounding) + rounding * std::abs(value) + 0x1p-120;
 }
 
