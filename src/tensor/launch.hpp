@@ -101,6 +101,9 @@ template <class F> KOKKOS_INLINE_FUNCTION float row_max(const HostRow &, Index n
 // f once per row.
 template <class F> KOKKOS_INLINE_FUNCTION void row_once(const HostRow &, const F &f) { f(); }
 
+// What the row has read or written before is done (row_for ends with it; row_once and the sums do not).
+KOKKOS_INLINE_FUNCTION void row_barrier(const HostRow &) {}
+
 template <class Member, class F> KOKKOS_INLINE_FUNCTION void row_for(const Member &team, Index n, const F &f) {
   Kokkos::parallel_for(Kokkos::TeamVectorRange(team, n), [&](const Index i) { f(i); });
   team.team_barrier();
@@ -124,5 +127,6 @@ template <class Member, class F> KOKKOS_INLINE_FUNCTION float row_max(const Memb
 template <class Member, class F> KOKKOS_INLINE_FUNCTION void row_once(const Member &team, const F &f) {
   Kokkos::single(Kokkos::PerTeam(team), [&] { f(); });
 }
+template <class Member> KOKKOS_INLINE_FUNCTION void row_barrier(const Member &team) { team.team_barrier(); }
 
 } // namespace tensor

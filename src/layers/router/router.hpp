@@ -15,22 +15,32 @@
 namespace layers::router {
 
 struct Saved {
-  Mat<float> x_TD;                 // FP32 copy of the input (refillable from x)
-  Mat<float> scores_TE;            // s
-  Mat<std::int32_t> expert_TK;     // ascending ids
+  Mat<float> x_TD; // FP32 copy of the input; empty where not kept (the caller refills it for W)
+  Mat<float> scores_TE;        // s
+  Mat<std::int32_t> expert_TK; // ascending ids
   Mat<float> weight_TK;
-  Mat<float> balance_SE;           // f_i of each sample, 0 when alpha is 0
+  Mat<float> balance_SE; // f_i of each sample, 0 when alpha is 0
 };
-Saved allocate(tensor::Arena &arena, const arch::Dims &dims, Index tokens, Index samples);
+inline constexpr Index kMaxExperts = 512, kMaxChosen = 16;
+
+Saved allocate(tensor::Arena &arena, const arch::Dims &dims, Index tokens, Index samples,
+               bool keep_input = true);
+// x_TD made again in the caller's arena scope where it was not kept (float: the input itself, no copy).
+template <class A> Saved refill(Context &ctx, Mat<const A> x_TD, const Saved &saved);
 
 // load_E_acc: copies sent to each expert are added (64-bit integers; training forwards only: pass an empty view otherwise).
-// sample_rows: rows per sample for the balance loss (T = samples * sample_rows). Returns nothing; the balance loss of each sample
-// (times alpha / samples * loss_scale, as double) is added to balance_S_acc.
+// The T rows are samples of T / samples rows each. bias_E may be empty. The balance loss alpha sum_i f_i P_i of each sample is added to
+// balance_S_acc (double): L_bal is their mean.
 template <class A>
-void forward(Context &ctx, const arch::Dims &dims, Mat<const float> w_ED, Vec<const float> bias_E, Mat<const A> x_TD, Index samples, double alpha, const Saved &saved, Vec<std::int64_t> load_E_acc, Vec<double> balance_S);
+void forward(Context &ctx, const arch::Dims &dims, Mat<const float> w_ED, Vec<const float> bias_E,
+             Mat<const A> x_TD, Index samples, double alpha, const Saved &saved,
+             Vec<std::int64_t> load_E_acc, Vec<double> balance_S_acc);
 // dl_TE is kept for W. dx_TD_acc adds. balance_scale = what multiplies L_bal in the total loss (e.g. samples of the micro-batch / global samples).
 template <class A>
-void backward_input(Context &ctx, const arch::Dims &dims, Mat<const float> w_ED, Mat<const float> dweight_TK, Index samples, double alpha, double balance_scale, const Saved &saved, Mat<float> dl_TE, Mat<A> dx_TD_acc);
-void backward_weight(Context &ctx, Mat<const float> dl_TE, const Saved &saved, Mat<float> dw_ED_acc);
+void backward_input(Context &ctx, const arch::Dims &dims, Mat<const float> w_ED,
+                    Mat<const float> dweight_TK, Index samples, double alpha, double balance_scale,
+                    const Saved &saved, Mat<float> dl_TE, Mat<A> dx_TD_acc);
+void backward_weight(Context &ctx, Mat<const float> dl_TE, const Saved &saved,
+                     Mat<float> dw_ED_acc);
 
 } // namespace layers::router

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layers/head_loss/head_loss.hpp"
+
+#include "numerics/exp.hpp"
+
+namespace layers::head_loss {
+
+namespace {
+
+template <class T> Mat<T> rows_of(const Mat<T> &m, Index first, Index rows) {
+  return Mat<T>(m.data() + first * m.extent(1), rows, m.extent(1));
+}
+template <class T> Vec<T> part_of(const Vec<T> &v, Index first, Index rows) {
+  return Vec<T>(v.data() + first, rows);
+}
+
+// f(first row, rows, logits [rows, W]) for each chunk; the logits are made under the label.
+template <class A, class F>
+void for_chunks(Context &ctx, const char *label, Mat<const A> x_TD, Mat<const A> w_WD, const F &f) {
+  const Index T = x_TD.extent(0), W = w_WD.extent(0);
+  for (Index first = 0; first < T; first += kChunkRows) {
+    tensor::Arena::Scope scope(ctx.arena);
+    const Index rows = T - first < kChunkRows ? T - first : kChunkRows;
+    const auto l_RW = ctx.arena.mat<float>(rows, W);
+    numerics::linear<A, float>(ctx, label, rows_of(x_TD, first, rows), w_WD, l_RW); // (1)
+    f(first, rows, l_RW);
+  }
+}
+
+// Where dl goes: over the logits (float), or beside them.
+template <class A> Mat<A> place_of_dl(Context &ctx, Mat<float> l_RW) {
+  if constexpr (std::is_same_v<A, float>) return l_RW;
+  return ctx.arena.mat<A>(l_RW.extent(0), l_RW.extent(1));
+}
+
+KOKKOS_INLINE_FUNCTION float log_sum_exp(const tensor::Row &row, const float *l, Index W) {
+  const float top = tensor::row_max(row, W, [&](const Index w) { return l[w]; });
+  const float sum =
+      tensor::row_sum(row, W, [&](const Index w) { return numerics::fast_exp(l[w] - top); });
+  return top + logf(sum);
+}
+
+// (3'), element by element: dl may lie over l.
+template <class A>
+KOKKOS_INLINE_FUNCTION void row_gradient(const tensor::Row &row, const float *l, Index W,
+                                         std::int32_t target, float lse, float scale, A *dl) {
+  if (target < 0) {
+    tensor::row_for(row, W, [&](const Index w) { dl[w] = A(0.0f); });
+    return;
+  }
+  tensor::row_for(row, W, [&](const Index w) {
+    const float one = static_cast<std::int32_t>(w) == target ? 1.0f : 0.0f;
+    dl[w] = A(scale * (numerics::fast_exp(l[w] - lse) - one));
+  });
+}
+
+// (2), (3)
+void losses(Context &ctx, Mat<const float> l_RW, Vec<const std::int32_t> target_R, Vec<float> lse_R,
+            Vec<float> loss_R) {
+  const char *label = "layers::head_loss::forward";
+  const Index W = l_RW.extent(1);
+  tensor::for_rows(
+      ctx, label, l_RW.extent(0), KOKKOS_LAMBDA(const tensor::Row &row, const Index r) {
+        const float *l = &l_RW(r, 0);
+        const float lse = log_sum_exp(row, l, W);
+        const std::int32_t target = target_R(r);
+        tensor::row_once(row, [&] {
+          lse_R(r) = lse;
+          loss_R(r) = target < 0 ? 0.0f : lse - l[target];
+        });
+      });
+  ctx.count(label, 20.0 * l_RW.size(), 4.0 * l_RW.size());
+}
+
+// (3')
+template <class A>
+void gradients(Context &ctx, const char *label, Mat<const float> l_RW,
+               Vec<const std::int32_t> target_R, Vec<const float> lse_R, float scale,
+               Mat<A> dl_RW) {
+  const Index W = l_RW.extent(1);
+  tensor::for_rows(
+      ctx, label, l_RW.extent(0), KOKKOS_LAMBDA(const tensor::Row &row, const Index r) {
+        row_gradient(row, &l_RW(r, 0), W, target_R(r), lse_R(r), scale, &dl_RW(r, 0));
+      });
+  ctx.count(label, 18.0 * l_RW.size(), (4.0 + sizeof(A)) * l_RW.size());
+}
+
+// (2), (3), (3') while the row is in cache.
+template <class A>
+void losses_and_gradients(Context &ctx, Mat<const float> l_RW, Vec<const std::int32_t> target_R,
+                          float scale, Vec<float> lse_R, Vec<float> loss_R, Mat<A> dl_RW) {
+  const char *label = "layers::head_loss::forward_backward";
+  const Index W = l_RW.extent(1);
+  tensor::for_rows(
+      ctx, label, l_RW.extent(0), KOKKOS_LAMBDA(const tensor::Row &row, const Index r) {
+        const float *l = &l_RW(r, 0);
+        const std::int32_t target = target_R(r);
+        const float lse = log_sum_exp(row, l, W);
+        const float loss = target < 0 ? 0.0f : lse - l[target];
+        tensor::row_once(row, [&] { lse_R(r) = lse, loss_R(r) = loss; });
+        tensor::row_barrier(row); // l[target] has been read by all before dl may take its place
+        row_gradient(row, l, W, target, lse, scale, &dl_RW(r, 0));
+      });
+  ctx.count(label, 38.0 * l_RW.size(), (4.0 + sizeof(A)) * l_RW.size());
+}
+
+} // namespace
+
+template <class A>
+void forward(Context &ctx, Mat<const A> x_TD, Mat<const A> w_WD, Vec<const std::int32_t> target_T,
+             Vec<float> lse_T, Vec<float> loss_T) {
+  for_chunks<A>(ctx, "layers::head_loss::forward::logits", x_TD, w_WD,
+                [&](Index first, Index rows, Mat<float> l_RW) {
+                  losses(ctx, l_RW, part_of(target_T, first, rows), part_of(lse_T, first, rows),
+                         part_of(loss_T, first, rows));
+                });
+}
+
+template <class A>
+void backward_input(Context &ctx, Mat<const A> x_TD, Mat<const A> w_WD,
+                    Vec<const std::int32_t> target_T, Vec<const float> lse_T, float scale,
+                    Mat<A> dx_TD) {
+  for_chunks<A>(
+      ctx, "layers::head_loss::backward_input::logits", x_TD, w_WD,
+      [&](Index first, Index rows, Mat<float> l_RW) {
+        const auto dl_RW = place_of_dl<A>(ctx, l_RW);
+        gradients<A>(ctx, "layers::head_loss::backward_input", l_RW, part_of(target_T, first, rows),
+                     part_of(lse_T, first, rows), scale, dl_RW);
+        numerics::linear_backward_input<A>(ctx, "layers::head_loss::backward_input::input", dl_RW,
+                                           w_WD, rows_of(dx_TD, first, rows));
+      });
+}
+
+template <class A>
+void backward_weight(Context &ctx, Mat<const A> x_TD, Mat<const A> w_WD,
+                     Vec<const std::int32_t> target_T, Vec<const float> lse_T, float scale,
+                     Mat<float> dw_WD_acc) {
+  for_chunks<A>(
+      ctx, "layers::head_loss::backward_weight::logits", x_TD, w_WD,
+      [&](Index first, Index rows, Mat<float> l_RW) {
+        const auto dl_RW = place_of_dl<A>(ctx, l_RW);
+        gradients<A>(ctx, "layers::head_loss::backward_weight", l_RW,
+                     part_of(target_T, first, rows), part_of(lse_T, first, rows), scale, dl_RW);
+        numerics::linear_backward_weight<A>(ctx, "layers::head_loss::backward_weight::weight",
+                                            dl_RW, rows_of(x_TD, first, rows), dw_WD_acc);
+      });
+}
+
+template <class A>
+void forward_backward(Context &ctx, Mat<const A> x_TD, Mat<const A> w_WD,
+                      Vec<const std::int32_t> target_T, float scale, Vec<float> lse_T,
+                      Vec<float> loss_T, Mat<A> dx_TD, Mat<float> dw_WD_acc) {
+  for_chunks<A>(
+      ctx, "layers::head_loss::forward_backward::logits", x_TD, w_WD,
+      [&](Index first, Index rows, Mat<float> l_RW) {
+        const auto dl_RW = place_of_dl<A>(ctx, l_RW);
+        losses_and_gradients<A>(ctx, l_RW, part_of(target_T, first, rows), scale,
+                                part_of(lse_T, first, rows), part_of(loss_T, first, rows), dl_RW);
+        numerics::linear_backward_input<A>(ctx, "layers::head_loss::forward_backward::input", dl_RW,
+                                           w_WD, rows_of(dx_TD, first, rows));
+        numerics::linear_backward_weight<A>(ctx, "layers::head_loss::forward_backward::weight",
+                                            dl_RW, rows_of(x_TD, first, rows), dw_WD_acc);
+      });
+}
+
+template void forward(Context &, Mat<const float>, Mat<const float>, Vec<const std::int32_t>,
+                      Vec<float>, Vec<float>);
+template void backward_input(Context &, Mat<const float>, Mat<const float>, Vec<const std::int32_t>,
+                             Vec<const float>, float, Mat<float>);
+template void backward_weight(Context &, Mat<const float>, Mat<const float>,
+                              Vec<const std::int32_t>, Vec<const float>, float, Mat<float>);
+template void forward_backward(Context &, Mat<const float>, Mat<const float>,
+                               Vec<const std::int32_t>, float, Vec<float>, Vec<float>, Mat<float>,
+                               Mat<float>);
+template void forward(Context &, Mat<const bf16>, Mat<const bf16>, Vec<const std::int32_t>,
+                      Vec<float>, Vec<float>);
+template void backward_input(Context &, Mat<const bf16>, Mat<const bf16>, Vec<const std::int32_t>,
+                             Vec<const float>, float, Mat<bf16>);
+template void backward_weight(Context &, Mat<const bf16>, Mat<const bf16>, Vec<const std::int32_t>,
+                              Vec<const float>, float, Mat<float>);
+template void forward_backward(Context &, Mat<const bf16>, Mat<const bf16>, Vec<const std::int32_t>,
+                               float, Vec<float>, Vec<float>, Mat<bf16>, Mat<float>);
+
+} // namespace layers::head_loss
