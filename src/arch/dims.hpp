@@ -14,6 +14,9 @@ namespace arch {
 
 using Index = std::int64_t;
 
+// Limits of the router's kernels: a token's choice is made in fixed-size local memory.
+inline constexpr Index kMostExperts = 512, kMostChosen = 16;
+
 enum class Score { sigmoid, softmax };
 // How a group of experts is scored: sum of its two highest biased scores (V3) or its highest score (V2).
 enum class GroupScore { top2_sum, maximum };

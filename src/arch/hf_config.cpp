@@ -51,8 +51,8 @@ void refuse_what_we_do_not_have(const JsonReader &r, const Dims &d) {
 }
 
 void read_router(const JsonReader &r, bool v3, Dims &d) {
-  d.experts = r.integer("n_routed_experts", 1, 1 << 14);
-  d.chosen = r.integer("num_experts_per_tok", 1, 1024);
+  d.experts = r.integer("n_routed_experts", 1, kMostExperts);
+  d.chosen = r.integer("num_experts_per_tok", 1, kMostChosen);
   d.expert_hidden = r.integer("moe_intermediate_size", 1, kHidden);
   d.shared = r.integer_or("n_shared_experts", 0, 0, 64);
   d.normalise = r.boolean("norm_topk_prob");
@@ -67,8 +67,8 @@ void read_router(const JsonReader &r, bool v3, Dims &d) {
   }
   d.router_bias = method == "noaux_tc";
   d.group_score = method == "noaux_tc" ? GroupScore::top2_sum : GroupScore::maximum;
-  d.groups = method == "greedy" ? 1 : r.integer("n_group", 1, 1 << 14);
-  d.chosen_groups = method == "greedy" ? 1 : r.integer("topk_group", 1, 1 << 14);
+  d.groups = method == "greedy" ? 1 : r.integer("n_group", 1, kMostExperts);
+  d.chosen_groups = method == "greedy" ? 1 : r.integer("topk_group", 1, kMostExperts);
   if (!v3 && d.normalise && d.route_scale != 1.0) {
     r.fail("norm_topk_prob", "E055",
            "versions of the V2 model code differ on whether normalised weights are scaled; set "
@@ -138,9 +138,9 @@ void read_attention(const JsonReader &r, Dims &d) {
     r.fail("q_lora_rank", "E052", "this key is needed; null: queries are not compressed.");
   d.q_rank = r.integer_or("q_lora_rank", 0, 0, kRank);
   d.kv_rank = r.integer("kv_lora_rank", 1, kRank);
-  d.nope = r.integer("qk_nope_head_dim", 1, 4096);
-  d.rope = r.integer("qk_rope_head_dim", 2, 4096);
-  d.value = r.integer("v_head_dim", 1, 4096);
+  d.nope = r.integer("qk_nope_head_dim", 1, 1024);
+  d.rope = r.integer("qk_rope_head_dim", 2, 1024);
+  d.value = r.integer("v_head_dim", 1, 1024);
 }
 
 } // namespace

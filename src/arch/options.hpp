@@ -43,22 +43,23 @@ struct AttentionOptions {
           "width of the query latent (Q); 0: queries are not compressed");
     r.key(dims.kv_rank, "kv_rank", 512, 1, 1 << 16, "numbers",
           "width of the cached key-value latent (C)");
-    r.key(dims.nope, "nope_dim", 128, 1, 4096, "numbers",
+    r.key(dims.nope, "nope_dim", 128, 1, 1024, "numbers",
           "part of a head's query and key without rotation (N)");
-    r.key(dims.rope, "rope_dim", 64, 2, 4096, "numbers",
+    r.key(dims.rope, "rope_dim", 64, 2, 1024, "numbers",
           "rotated part of a head's query and key, even (R)");
-    r.key(dims.value, "value_dim", 128, 1, 4096, "numbers", "a head's value (V)");
+    r.key(dims.value, "value_dim", 128, 1, 1024, "numbers", "a head's value (V)");
   }
 };
 
 struct RouterOptions {
   Dims &dims;
   template <class R> void keys(R &r) {
-    r.key(dims.experts, "experts", 256, 1, 1 << 14, "experts", "routed experts (E)");
-    r.key(dims.chosen, "chosen", 8, 1, 1024, "experts", "routed experts that a token uses (K)");
-    r.key(dims.groups, "groups", 8, 1, 1 << 14, "groups",
+    r.key(dims.experts, "experts", 256, 1, kMostExperts, "experts", "routed experts (E)");
+    r.key(dims.chosen, "chosen", 8, 1, kMostChosen, "experts",
+          "routed experts that a token uses (K)");
+    r.key(dims.groups, "groups", 8, 1, kMostExperts, "groups",
           "groups of consecutive experts (G); 1: no group limit");
-    r.key(dims.chosen_groups, "chosen_groups", 4, 1, 1 << 14, "groups",
+    r.key(dims.chosen_groups, "chosen_groups", 4, 1, kMostExperts, "groups",
           "groups from which a token's experts come");
     r.choice(dims.score, "score", Score::sigmoid,
              {{"sigmoid", Score::sigmoid}, {"softmax", Score::softmax}},

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <random>
 
 #include <nlohmann/json.hpp>
 
@@ -212,7 +213,11 @@ INSTANTIATE_TEST_SUITE_P(
         set("topk", "topk_method", "random", "E055", "topk_method"),
         set("uneven_groups", "n_group", 7, "E041", "n_group = 7"),
         set("too_many_groups", "topk_group", 9, "E042", "topk_group"),
-        set("too_many_chosen", "num_experts_per_tok", 200, "E043", "num_experts_per_tok"),
+        Refusal{
+            "too_many_chosen",
+            [](json &c) { c["n_group"] = 32, c["topk_group"] = 1, c["num_experts_per_tok"] = 16; },
+            "E043", "num_experts_per_tok = 16"},
+        set("more_chosen_than_fit", "num_experts_per_tok", 17, "E054", "between 1 and 16"),
         set("dense", "first_k_dense_replace", 62, "E045", "first_k_dense_replace"),
         set("odd_rope", "qk_rope_head_dim", 63, "E040", "qk_rope_head_dim"),
         set("rope_list", "rope_scaling", json::array({1}), "E053", "rope_scaling"),
@@ -252,6 +257,31 @@ TEST(HfConfig, NotJson) {
   expect_refused("\x7f\x45LF\x01\x02\xff", "E050", "c.json:1");
   expect_refused(std::string(100000, '['), "E050", "c.json");
   expect_refused(std::string("{\"a\": \"") + "\xff\xfe\"}", "E050", "c.json");
+}
+
+// Whatever bytes come: dims or a complaint, nothing else.
+TEST(HfConfig, DamagedFilesAreReadOrRefused) {
+  const std::string good = v3().dump(1);
+  std::mt19937_64 random(5);
+  int refused = 0;
+  for (int trial = 0; trial < 5000; ++trial) {
+    std::string text = good;
+    for (int change = 0; change < 1 + trial % 3; ++change) {
+      const std::size_t at = random() % text.size();
+      if (random() % 4 == 0) {
+        text.erase(at, random() % 40);
+      } else {
+        text[at] = static_cast<char>(random() % 256);
+      }
+      if (text.empty()) text = "x";
+    }
+    try {
+      arch::count_parameters(arch::dims_from_hf_config(text, "c.json"));
+    } catch (const base::UserError &) {
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, 2000);
 }
 
 TEST(HfConfig, RepeatedKeyWithItsLine) {

@@ -149,13 +149,16 @@ TEST(Options, Contradictions) {
   expect_refused("[model.router]\ngroups = 6\n", "E041", "d.toml:2");
   expect_refused("[model.router]\ngroups = 6\n", "E041", "1, 2, 4, 8, 16, 32, 64, 128, 256");
   expect_refused("[model.router]\nchosen_groups = 9\n", "E042", "only 8 groups");
-  expect_refused("[model.router]\nchosen = 200\n", "E043", "128 experts");
+  expect_refused("[model.router]\ngroups = 32\nchosen_groups = 1\nchosen = 16\n", "E043",
+                 "only 8 experts");
+  expect_refused("[model.router]\nchosen = 17\n", "E007", "d.toml:2");
   expect_refused(
       "[model.router]\nexperts = 8\ngroups = 8\nchosen_groups = 8\ngroup_score = \"top2_sum\"\n",
       "E044", "d.toml:5");
   expect_refused("[model]\ndense_layers = 62\n", "E045", "d.toml:2");
   expect_refused("[model.rope]\nfactor = 40.0\nbeta_fast = 1.0\n", "E046", "d.toml:3");
-  expect_refused("[model]\ndim = 131072\nexpert_hidden = 262144\n[model.router]\nexperts = 16384\n",
+  expect_refused("[model]\ndim = 131072\nexpert_hidden = 262144\nlayers = "
+                 "1024\n[model.router]\nexperts = 512\n",
                  "E047", "d.toml:2");
 }
 
