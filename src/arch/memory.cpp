@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arch/memory.hpp"
 
+#include <algorithm>
+
 #include "arch/registry.hpp"
 
 namespace arch {
@@ -138,6 +140,39 @@ std::vector<Field> mtp_delta_fields(const Dims &d, Rows rows, Index a) {
 
 Index kept_bytes(const std::vector<Field> &fields) { return sum(fields, true); }
 Index recomputed_bytes(const std::vector<Field> &fields) { return sum(fields, false); }
+
+Index saved_bytes(const Dims &dims, Rows rows, const Recompute &recompute, Index a) {
+  const auto arena = [](Index n, Index element_bytes) {
+    return rounded_up(n * element_bytes, kArenaAlignment);
+  };
+  const auto head = [&](Index T) { // norm, its output and the gradient of that, lse and loss
+    return 2 * arena(T * dims.model, a) + 3 * arena(T, 4);
+  };
+  const Index mixtures = dims.layers - dims.dense_layers + dims.mtp_depth;
+  Index bytes =
+      arena(mixtures * rows.samples, 8) + (dims.layers + 1) * arena(rows.tokens() * dims.model, a);
+  bytes += head(rows.tokens());
+  for (Index i = 0; i < dims.layers; ++i) {
+    bytes += kept_bytes(saved_fields(dims, i, rows, recompute, a));
+  }
+  for (Index k = 1; k <= dims.mtp_depth;
+       ++k) { // embedding, previous state, input and output of the block
+    const Rows narrow{rows.samples, rows.rows - k};
+    bytes += 4 * arena(narrow.tokens() * dims.model, a) + head(narrow.tokens());
+    bytes += kept_bytes(mtp_saved_fields(dims, narrow, a));
+    bytes += kept_bytes(saved_fields(dims, dims.layers, narrow, recompute, a));
+  }
+  return bytes;
+}
+
+Index largest_block_scratch(const Dims &dims, Rows rows, const Recompute &recompute, Index a) {
+  Index most = 0;
+  for (Index i = 0; i < dims.layers; ++i) {
+    const Index deltas = kept_bytes(delta_fields(dims, i, rows, a));
+    most = std::max(most, deltas + recomputed_bytes(saved_fields(dims, i, rows, recompute, a)));
+  }
+  return most;
+}
 
 Index parameter_elements(const Dims &dims) {
   Index elements = 0;

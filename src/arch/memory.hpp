@@ -42,6 +42,13 @@ std::vector<Field> delta_fields(const Dims &dims, Index layer, Rows rows, Index 
 std::vector<Field> mtp_saved_fields(const Dims &dims, Rows rows, Index activation_bytes);
 std::vector<Field> mtp_delta_fields(const Dims &dims, Rows rows, Index activation_bytes);
 
+// What the whole model keeps of one micro-batch between its forward and its backward pass: the blocks' fields, the
+// residual stream in front of each block, the inputs of the heads and their gradients, losses.
+Index saved_bytes(const Dims &dims, Rows rows, const Recompute &recompute, Index activation_bytes);
+// The most that the deltas and refilled fields of one block take beside them.
+Index largest_block_scratch(const Dims &dims, Rows rows, const Recompute &recompute,
+                            Index activation_bytes);
+
 Index kept_bytes(const std::vector<Field> &fields);       // arena bytes of the fields kept
 Index recomputed_bytes(const std::vector<Field> &fields); // arena bytes of those filled again
 

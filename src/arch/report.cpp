@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "arch/counts.hpp"
+#include "arch/memory.hpp"
 #include "base/text.hpp"
 
 namespace arch {
@@ -118,6 +119,31 @@ void state(Out out, const Dims &dims) {
                  with_commas(average), with_commas(average));
 }
 
+void activations(Out out, const Dims &dims, Index sequence) {
+  constexpr const char *row = "  {:<34}{:>19}{:>26}{:>26}\n";
+  constexpr Recompute nothing{
+      .norms = false, .up_projections = false, .swiglu = false, .arrivals = false};
+  constexpr Recompute report{
+      .norms = true, .up_projections = true, .swiglu = true, .arrivals = true};
+  const Rows rows{1, sequence};
+  const auto title = fmt::format("activations saved, 1 x {} tokens", sequence);
+  fmt::format_to(out, "\n{:<36}{:>19}{:>26}{:>26}\n", title, "f32", "bf16",
+                 "bf16, all recomputation");
+  const auto line = [&](const char *name, auto bytes) {
+    fmt::format_to(out, fmt::runtime(row), name, with_commas(bytes(nothing, 4)),
+                   with_commas(bytes(nothing, 2)), with_commas(bytes(report, 2)));
+  };
+  const auto layer = [&](Index i) {
+    return [&dims, rows, i](const Recompute &recompute, Index a) {
+      return kept_bytes(saved_fields(dims, i, rows, recompute, a));
+    };
+  };
+  if (dims.dense_layers > 0) line("a dense layer", layer(0));
+  if (dims.moe()) line("a layer of experts", layer(dims.layers - 1));
+  line("whole model",
+       [&](const Recompute &recompute, Index a) { return saved_bytes(dims, rows, recompute, a); });
+}
+
 } // namespace
 
 std::string count_report(const Dims &dims, const ReportOptions &options) {
@@ -127,6 +153,7 @@ std::string count_report(const Dims &dims, const ReportOptions &options) {
   parameters(out, count_parameters(dims));
   flops(out, dims, options.sequence);
   state(out, dims);
+  activations(out, dims, options.sequence);
   fmt::format_to(
       out, "\n{:<36}{:>19}{:>26}\n  {:<34}{:>19}{:>26}\n", "latent cache, bytes a token", "bf16",
       "f32", fmt::format("{} layers x ({} + {})", dims.layers, dims.kv_rank, dims.rope),

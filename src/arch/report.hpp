@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The text of `hadal count`: parameters by room, FLOPs a token, bytes of state and cache, aligned for reading.
+// The text of `hadal count`: parameters by room, FLOPs a token, bytes of state, activations and cache, aligned for reading.
 #include <string>
 
 #include "arch/dims.hpp"

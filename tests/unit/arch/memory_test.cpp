@@ -66,6 +66,29 @@ TEST(Memory, RecomputationMovesFieldsAndLosesNone) {
   }
 }
 
+TEST(Memory, WholeModelIsItsParts) {
+  Dims d;
+  const Rows rows{2, 1024};
+  Index blocks = 0;
+  for (Index i = 0; i < 61; ++i) {
+    blocks += arch::kept_bytes(arch::saved_fields(d, i, rows, kAll, 2));
+  }
+  const Index stream = 2 * 1024 * 7168 * 2; // already a multiple of 256
+  const Index rest = 62 * stream + 2 * stream + 3 * 2 * 1024 * 4 + 1024; // 58 x 2 doubles take 1024
+  EXPECT_EQ(arch::saved_bytes(d, rows, kAll, 2), blocks + rest);
+  d.mtp_depth = 1;
+  const Rows narrow{2, 1023};
+  const auto up = [](Index n) { return (n + 255) / 256 * 256; };
+  const Index U = 2 * 1023;
+  const Index module = arch::kept_bytes(arch::saved_fields(d, 61, narrow, kAll, 2)) +
+                       6 * up(U * 7168 * 2) + up(U * 2 * 7168 * 2) + 5 * up(U * 4);
+  EXPECT_EQ(arch::saved_bytes(d, rows, kAll, 2), blocks + rest + module);
+  EXPECT_EQ(arch::largest_block_scratch(d, rows, kNone, 2),
+            arch::kept_bytes(arch::delta_fields(d, 3, rows, 2)));
+  EXPECT_GT(arch::largest_block_scratch(d, rows, kAll, 2),
+            arch::largest_block_scratch(d, rows, kNone, 2));
+}
+
 TEST(Memory, ArenaRoundsUp) {
   EXPECT_EQ((Field{"x", {3, 5}, 4}).bytes(), 60);
   EXPECT_EQ((Field{"x", {3, 5}, 4}).arena_bytes(), 256);
