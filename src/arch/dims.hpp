@@ -26,24 +26,24 @@ enum class MtpHidden { post_norm, pre_norm };
 // YaRN (arXiv 2309.00071) as DeepSeek applies it; factor 1 switches it off.
 struct Yarn {
   double factor = 1.0;
-  Index original = 4096;      // context length the frequencies were trained with
+  Index original = 4096; // context length the frequencies were trained with
   double beta_fast = 32.0, beta_slow = 1.0;
   double mscale = 1.0, mscale_all_dim = 1.0;
   bool on() const { return factor > 1.0; }
 };
 
 struct Dims {
-  Index vocabulary = 129280;  // W
-  Index model = 7168;         // D
-  Index layers = 61;          // L, main model
-  Index dense_layers = 3;     // leading layers with a dense FFN
+  Index vocabulary = 129280; // W
+  Index model = 7168;        // D
+  Index layers = 61;         // L, main model
+  Index dense_layers = 3;    // leading layers with a dense FFN
   Index dense_hidden = 18432;
   double norm_eps = 1e-6;
-  double init_std = 0.006;    // report p. 22
+  double init_std = 0.006; // report p. 22
 
-  Index heads = 128;          // H
-  Index q_rank = 1536;        // Q
-  Index kv_rank = 512;        // C
+  Index heads = 128;                        // H
+  Index q_rank = 1536;                      // Q
+  Index kv_rank = 512;                      // C
   Index nope = 128, rope = 64, value = 128; // N, R, V
   double rope_theta = 10000.0;
   Yarn yarn;
@@ -55,17 +55,18 @@ struct Dims {
   Index groups = 8, chosen_groups = 4;
   Score score = Score::sigmoid;
   GroupScore group_score = GroupScore::top2_sum;
-  bool router_bias = true;    // auxiliary-loss-free balancing
-  bool normalise = true;      // weights of the chosen experts sum to 1 before scaling
+  bool router_bias = true; // auxiliary-loss-free balancing
+  bool normalise = true;   // weights of the chosen experts sum to 1 before scaling
   double route_scale = 2.5;
 
-  Index mtp_depth = 0;        // MTP modules (0..2)
+  Index mtp_depth = 0; // MTP modules (0..2)
   MtpHidden mtp_hidden = MtpHidden::post_norm;
 
   bool moe() const { return layers > dense_layers; }
-  bool is_dense(Index layer) const { return layer < dense_layers; } // MTP modules (layer >= layers) are MoE
+  // MTP modules (layer >= layers) are mixtures too.
+  bool is_dense(Index layer) const { return layer < dense_layers; }
   Index head_dim() const { return nope + rope; }
-  // Softmax scale: head_dim^-1/2, times m^2 with m = 0.1 mscale_all_dim ln(factor) + 1 under YaRN (facts: section 2.2).
+  // Softmax scale: head_dim^-1/2, times m^2 with m = 0.1 mscale_all_dim ln(factor) + 1 under YaRN.
   double softmax_scale() const;
 };
 

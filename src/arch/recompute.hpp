@@ -10,8 +10,10 @@ struct Recompute {
   bool swiglu = false;         // silu(g) u of every feed-forward network
   bool arrivals = true;        // gathered inputs of the routed experts
   template <class R> void keys(R &r) {
-    r.key(norms, "norms", false, "compute outputs of RMSNorm again in the backward pass (the report's choice: true)");
-    r.key(up_projections, "up_projections", false, "compute queries, keys and values again from the latents (the report's choice: true)");
+    r.key(norms, "norms", false,
+          "compute outputs of RMSNorm again in the backward pass (the report's choice: true)");
+    r.key(up_projections, "up_projections", false,
+          "compute queries, keys and values again from the latents (the report's choice: true)");
     r.key(swiglu, "swiglu", false, "compute SwiGLU outputs again (the report's choice: true)");
     r.key(arrivals, "arrivals", true, "gather the inputs of the routed experts again");
   }

@@ -40,10 +40,10 @@ struct TensorSpec {
   Init init = Init::normal;
   Sharding sharding = Sharding::replicated;
   bool decay = true;
-  Index layer = -1;       // -1: outside the layers
-  std::string room;       // embedding, head, norm, mla, ffn, router, experts, shared, mtp: for counts
-  std::string hf_name;    // Hugging Face name; "{e}" stands for the expert where dim 0 is the expert
-  Index size() const;     // elements
+  Index layer = -1;    // -1: outside the layers
+  std::string room;    // embedding, head, norm, mla, ffn, router, experts, shared, mtp: for counts
+  std::string hf_name; // Hugging Face name; "{e}" stands for the expert where dim 0 is the expert
+  Index size() const;  // elements
   bool trained() const { return kind != Kind::bias; }
 };
 

@@ -53,8 +53,7 @@ TEST(Options, DefaultsAreThoseOfDims) {
   EXPECT_EQ(read.mtp_depth, fresh.mtp_depth);
 }
 
-TEST(Options, EveryKeyLandsInItsField) {
-  deck::Deck deck = deck::Deck::parse(R"(
+constexpr const char *kEveryKey = R"(
 [model]
 vocabulary = 1001
 dim = 1002
@@ -93,8 +92,10 @@ mscale_all_dim = 0.25
 [mtp]
 depth = 2
 hidden = "pre_norm"
-)",
-                                      "all.toml");
+)";
+
+TEST(Options, EveryKeyLandsInItsField) {
+  deck::Deck deck = deck::Deck::parse(kEveryKey, "all.toml");
   const Dims d = arch::read_dims(deck);
   deck.finish();
   EXPECT_EQ(d.vocabulary, 1001);
