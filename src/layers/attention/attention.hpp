@@ -23,5 +23,6 @@ void backward(Context &ctx, Cube<const A> do_THV, Cube<const A> q_THM, Cube<cons
               Cube<A> dq_THM, Cube<A> dkv_THX, Mat<A> dk_rope_TR);
 // FLOP of one forward over these segments (multiply and add counted; causal half): for counters and benches.
 double forward_flops(const Segments &segments, Index heads, Index head_dim, Index value);
+double backward_flops(const Segments &segments, Index heads, Index head_dim, Index value); // the scores made again are counted
 
 } // namespace layers::attention

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// FP32 tiles of the blocked host form of attention: packing out of the model's arrays, and products of packed tiles.
+//   C[r, j] (=, or + into, or scaled and added) sum_k a(k, r) b[k, j],   k = 0 .. depth-1 in order, one fused multiply-add each
+// so that a value's bits depend on its own row of a and column of b alone, not on the tile's extent or place.
+// The kernel works on 8 x 32 values of C, which the compiler keeps in 16 vector registers of 16 floats.
+// Columns of b and C are padded to kCols, rows of a and C to kRows.
+#include <cmath>
+
+#include "layers/attention/attention.hpp"
+
+namespace layers::attention::tiles {
+
+inline constexpr Index kRows = 8, kCols = 32, kBlock = kKeyBlock;
+static_assert(kBlock % kRows == 0 && kBlock % kCols == 0);
+
+constexpr Index padded(const Index n) { return (n + kCols - 1) / kCols * kCols; }
+
+// How a lies in memory: by rows, a[r * lda + k], or by columns, a[k * lda + r].
+enum class Lie { rows, columns };
+enum class Into { store, add, scale_add };
+
+// One 8 x 32 piece of C. factor (scale_add): c = c * factor[r] + sum.
+template <Lie lie, Into into>
+inline void product_piece(const Index depth, const float *__restrict a, const Index lda, const float *__restrict b, const Index ldb, float *__restrict c, const Index ldc, const float *__restrict factor) {
+  alignas(64) float sum[kRows][kCols];
+#pragma GCC unroll 8
+  for (Index r = 0; r < kRows; ++r) {
+    for (Index j = 0; j < kCols; ++j) sum[r][j] = 0;
+  }
+  for (Index k = 0; k < depth; ++k) {
+#pragma GCC unroll 8
+    for (Index r = 0; r < kRows; ++r) {
+      const float x = lie == Lie::rows ? a[r * lda + k] : a[k * lda + r];
+#pragma GCC ivdep
+      for (Index j = 0; j < kCols; ++j) sum[r][j] = fmaf(x, b[k * ldb + j], sum[r][j]);
+    }
+  }
+#pragma GCC unroll 8
+  for (Index r = 0; r < kRows; ++r) {
+    float *to = c + r * ldc;
+#pragma GCC ivdep
+    for (Index j = 0; j < kCols; ++j) {
+      if constexpr (into == Into::store) to[j] = sum[r][j];
+      if constexpr (into == Into::add) to[j] = to[j] + sum[r][j];
+      if constexpr (into == Into::scale_add) to[j] = fmaf(to[j], factor[r], sum[r][j]);
+    }
+  }
+}
+
+// What a causal mask leaves of a product, to be skipped in whole pieces; on the diagonal the caller masks the rest.
+//   all           every piece
+//   lower         C[r, j] is wanted for j <= r only           (scores, by query and key)
+//   upper         C[r, j] is wanted for r <= j only           (scores, by key and query)
+//   depth_to_row  a(k, r) is zero for k > r                   (over keys, for a query row)
+//   depth_from_row  a(k, r) is zero for k < r                 (over queries, for a key row)
+enum class Part { all, lower, upper, depth_to_row, depth_from_row };
+
+struct Operand {
+  const float *data;
+  Index stride;
+};
+struct Result {
+  float *data;
+  Index stride;
+};
+
+template <Lie lie, Into into>
+inline void product(const Part part, const Index rows, const Index cols, const Index depth, const Operand a, const Operand b, const Result c, const float *factor = nullptr) {
+  for (Index j = 0; j < cols; j += kCols) {
+    for (Index r = 0; r < rows; r += kRows) {
+      if (part == Part::lower && j >= r + kRows) continue;
+      if (part == Part::upper && r >= j + kCols) continue;
+      const Index first = part == Part::depth_from_row ? r : 0;
+      const Index last = part == Part::depth_to_row && r + kRows < depth ? r + kRows : depth;
+      if (last <= first) continue;
+      const float *a_piece = lie == Lie::rows ? a.data + r * a.stride + first : a.data + first * a.stride + r;
+      product_piece<lie, into>(last - first, a_piece, a.stride, b.data + first * b.stride + j, b.stride, c.data + r * c.stride + j, c.stride, factor ? factor + r : nullptr);
+    }
+  }
+}
+
+// rows x width values out of rows that lie `stride` apart, times factor, to a tile of `height` rows; rows beyond are zero.
+template <class A>
+inline void pack(const A *__restrict from, const Index stride, const Index rows, const Index width, const float factor, float *__restrict to, const Index to_stride, const Index height) {
+  for (Index r = 0; r < height; ++r) {
+    float *t = to + r * to_stride;
+    const A *f = from + r * stride;
+    if (r < rows) {
+#pragma GCC ivdep
+      for (Index i = 0; i < width; ++i) t[i] = static_cast<float>(f[i]) * factor;
+    } else {
+      for (Index i = 0; i < width; ++i) t[i] = 0;
+    }
+  }
+}
+
+// The same, transposed: to[i * kBlock + r].
+template <class A>
+inline void pack_transposed(const A *__restrict from, const Index stride, const Index rows, const Index width, const float factor, float *__restrict to) {
+  constexpr Index kStrip = 16;
+  for (Index r0 = 0; r0 < kBlock; r0 += kStrip) {
+    for (Index i = 0; i < width; ++i) {
+      float column[kStrip];
+      for (Index r = 0; r < kStrip; ++r) column[r] = r0 + r < rows ? static_cast<float>(from[(r0 + r) * stride + i]) * factor : 0.0F;
+      for (Index r = 0; r < kStrip; ++r) to[i * kBlock + r0 + r] = column[r];
+    }
+  }
+}
+
+inline void zero(float *to, const Index n) {
+  for (Index i = 0; i < n; ++i) to[i] = 0;
+}
+
+// A bump pointer over one thread's scratch.
+class Scratch {
+public:
+  explicit Scratch(float *from) : next_(from) {}
+  float *take(const Index n) {
+    float *place = next_;
+    next_ += (n + 15) / 16 * 16;
+    return place;
+  }
+
+private:
+  float *next_;
+};
+
+} // namespace layers::attention::tiles
