@@ -56,6 +56,30 @@ void compute_converted(const Tile &tile) {
   for (Index i = 0; i < count; ++i) out[i] = bf16(sum[i]);
 }
 
+// A product with so small an output goes, in oneDNN 2.6 on processors with AMX, to a body of another arithmetic than its taller
+// siblings, and its rows would differ from theirs: rows of zeros are added until the output is larger than that.
+constexpr Index kSmallOutput = 256;
+
+void compute_taller(const Tile &tile) {
+  Tile tall = tile;
+  const TileShape &s = tile.shape;
+  tall.shape.m = kSmallOutput / s.n + 1;
+  const std::size_t row_a = static_cast<std::size_t>(s.k) * sizeof(bf16),
+                    row_c = static_cast<std::size_t>(s.n) * (s.out_bf16 ? 2 : 4);
+  const auto rows = static_cast<std::size_t>(s.m), all = static_cast<std::size_t>(tall.shape.m);
+  auto *a = static_cast<std::byte *>(thread_memory(Slot::a, all * row_a));
+  auto *c = static_cast<std::byte *>(thread_memory(Slot::c, all * row_c));
+  std::memcpy(a, tile.a, rows * row_a);
+  std::memset(a + rows * row_a, 0, (all - rows) * row_a);
+  if (s.accumulate) {
+    std::memcpy(c, tile.c, rows * row_c);
+    std::memset(c + rows * row_c, 0, (all - rows) * row_c);
+  }
+  tall.a = a, tall.c = c;
+  onednn::compute(tall);
+  std::memcpy(tile.c, c, rows * row_c);
+}
+
 } // namespace
 
 void set_gemm_body(GemmBody body) { chosen = body; }
@@ -83,6 +107,8 @@ void compute(const Tile &tile) {
   const bool native = chosen == GemmBody::onednn && onednn::native_bf16();
   if (s.in_bf16 && !native)
     compute_converted(tile);
+  else if (s.in_bf16 && s.form != Form::backward_weight && s.m * s.n <= kSmallOutput)
+    compute_taller(tile);
   else if (s.in_bf16)
     onednn::compute(tile);
   else
