@@ -77,7 +77,7 @@ HADAL_FUNCTION double normal(std::uint64_t seed, Purpose purpose, std::uint64_t 
       0x1.0p-53;
   const double u2 =
       static_cast<double>((static_cast<std::uint64_t>(b.v[3]) << 32 | b.v[2]) >> 11) * 0x1.0p-53;
-  return sqrt(-2.0 * log(u1)) * cos(6.283185307179586476925 * u2);
+  return ::sqrt(-2.0 * ::log(u1)) * ::cos(6.283185307179586476925 * u2);
 }
 
 } // namespace base::random
