@@ -32,11 +32,13 @@ void TextMatcher::add(std::string_view text, Token id) {
       next = static_cast<std::uint32_t>(nodes_.size());
       nodes_.emplace_back();
       std::vector<Child> &children = nodes_[node].children;
-      children.insert(std::ranges::lower_bound(children, byte, {}, &Child::first), Child{byte, next});
+      children.insert(std::ranges::lower_bound(children, byte, {}, &Child::first),
+                      Child{byte, next});
     }
     node = next;
   }
-  HADAL_CHECK(nodes_[node].id < 0, "added tokens {} and {} have the same text", nodes_[node].id, id);
+  HADAL_CHECK(nodes_[node].id < 0, "added tokens {} and {} have the same text", nodes_[node].id,
+              id);
   nodes_[node].id = id;
 }
 

@@ -19,7 +19,8 @@ public:
   TextMatcher();
   void add(std::string_view text, Token id); // not empty, not there already
   bool empty() const { return nodes_.size() == 1; }
-  bool find(std::string_view subject, std::size_t from, Match &match) const; // first match at or after `from`
+  bool find(std::string_view subject, std::size_t from,
+            Match &match) const; // first match at or after `from`
 
 private:
   struct Node {

@@ -29,7 +29,8 @@ bool MergeTable::insert(Token left, Token right, Merge merge) {
   return true;
 }
 
-Bpe::Bpe(const std::array<Token, 256> &byte_ids, std::span<const Rule> rules) : byte_ids_(byte_ids), merges_(rules.size()) {
+Bpe::Bpe(const std::array<Token, 256> &byte_ids, std::span<const Rule> rules)
+    : byte_ids_(byte_ids), merges_(rules.size()) {
   std::uint32_t rank = 0;
   for (const Rule &rule : rules) {
     const bool is_new = merges_.insert(rule.left, rule.right, {rank++, rule.merged});
@@ -72,23 +73,26 @@ void Bpe::encode_short(std::string_view piece, std::vector<Token> &out) const {
 void Bpe::encode_long(std::string_view piece, std::vector<Token> &out) const {
   struct Symbol {
     Token id;
-    std::int64_t previous, next;     // -1: none
-    MergeTable::Merge with_next;     // rank kNone: nothing to merge, or swallowed by a merge
+    std::int64_t previous, next; // -1: none
+    MergeTable::Merge with_next; // rank kNone: nothing to merge, or swallowed by a merge
   };
   const auto size = static_cast<std::int64_t>(piece.size());
   std::vector<Symbol> symbols(piece.size());
-  const auto at = [&symbols](std::int64_t i) -> Symbol & { return symbols[static_cast<std::size_t>(i)]; };
+  const auto at = [&symbols](std::int64_t i) -> Symbol & {
+    return symbols[static_cast<std::size_t>(i)];
+  };
   for (std::int64_t i = 0; i < size; ++i) {
     const Token id = byte_ids_[static_cast<unsigned char>(piece[static_cast<std::size_t>(i)])];
     at(i) = {id, i - 1, i + 1 < size ? i + 1 : -1, {MergeTable::kNone, 0}};
   }
-  // An entry is rank and position in one number, so that the smallest is the leftmost of the lowest rank. An entry whose rank
-  // is no longer its symbol's is stale: ranks are unique to pairs.
+  // An entry is rank and position in one number, so that the smallest is the leftmost of the lowest
+  // rank. An entry whose rank is no longer its symbol's is stale: ranks are unique to pairs.
   using Entry = std::uint64_t;
   std::vector<Entry> entries;
   const auto look_up = [&](std::int64_t i) {
     Symbol &s = at(i);
-    s.with_next = s.next < 0 ? MergeTable::Merge{MergeTable::kNone, 0} : merges_.find(s.id, at(s.next).id);
+    s.with_next =
+        s.next < 0 ? MergeTable::Merge{MergeTable::kNone, 0} : merges_.find(s.id, at(s.next).id);
     return s.with_next.rank != MergeTable::kNone;
   };
   const auto entry_of = [&](std::int64_t i) {
@@ -97,7 +101,8 @@ void Bpe::encode_long(std::string_view piece, std::vector<Token> &out) const {
   for (std::int64_t i = 0; i < size; ++i) {
     if (look_up(i)) entries.push_back(entry_of(i));
   }
-  std::priority_queue<Entry, std::vector<Entry>, std::greater<>> heap(std::greater<>{}, std::move(entries));
+  std::priority_queue<Entry, std::vector<Entry>, std::greater<>> heap(std::greater<>{},
+                                                                      std::move(entries));
   while (!heap.empty()) {
     const Entry top = heap.top();
     heap.pop();

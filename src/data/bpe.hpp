@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Byte pair encoding of one piece: begin with single bytes; merge the adjacent pair of lowest rank, the leftmost first, until
-// no pair has a rank. Short pieces by repeated search, long ones by a heap, so that a long run of one letter stays cheap.
+// Byte pair encoding of one piece: begin with single bytes; merge the adjacent pair of lowest rank,
+// the leftmost first, until no pair has a rank. Short pieces by repeated search, long ones by a
+// heap, so that a long run of one letter stays cheap.
 #include <array>
 #include <cstdint>
 #include <span>
@@ -39,9 +40,12 @@ private:
   };
   static constexpr std::uint64_t kFree = ~0ULL; // ids are not negative
   static std::uint64_t key_of(Token left, Token right) {
-    return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 | static_cast<std::uint32_t>(right);
+    return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 |
+           static_cast<std::uint32_t>(right);
   }
-  std::size_t slot_of(std::uint64_t key) const { return (key * 0x9E3779B97F4A7C15ULL >> 32) & mask_; }
+  std::size_t slot_of(std::uint64_t key) const {
+    return (key * 0x9E3779B97F4A7C15ULL >> 32) & mask_;
+  }
   std::size_t mask_;
   std::vector<Slot> slots_;
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The split rules of DeepSeek-V3 by hand: one look at a character's class decides which alternative can match. A test
-// compares it with PCRE2 on random text. Letters in comments are those of splitter.hpp.
+// The split rules of DeepSeek-V3 by hand: one look at a character's class decides which alternative
+// can match. A test compares it with PCRE2 on random text. Letters in comments are those of
+// splitter.hpp.
 #include "data/splitter.hpp"
 #include "data/unicode.hpp"
 
@@ -18,7 +19,8 @@ struct Char {
 class Scanner {
 public:
   Scanner(std::string_view text, std::vector<std::uint32_t> &ends)
-      : text_(text.data()), size_(text.size()), ends_(ends), table_(unicode::ClassTable::get()), ascii_(table_.ascii()) {}
+      : text_(text.data()), size_(text.size()), ends_(ends), table_(unicode::ClassTable::get()),
+        ascii_(table_.ascii()) {}
 
   void run() {
     std::size_t at = 0;
@@ -110,28 +112,33 @@ private:
     switch (c.kind) {
     case Class::letter:
     case Class::mark:
-      return letters(next, end); // (b): whether it is the optional character or the first of the letters, the end is the same
+      return letters(
+          next,
+          // (b): whether it is the optional character or the first of the letters, the end is the
+          // same
+          end);
     case Class::punct:
-      if (c.length == 1 && next < end && ascii_letter(byte(next))) return ascii_letters(next, end); // (a)
-      return punctuation(next, end);                                                                 // (c)
+      if (c.length == 1 && next < end && ascii_letter(byte(next)))
+        return ascii_letters(next, end); // (a)
+      return punctuation(next, end);     // (c)
     case Class::space:
       if (next < end) {
         const Char follows = look(next);
         const std::size_t after = next + static_cast<std::size_t>(follows.length);
-        if (is_word(follows.kind)) return letters(after, end);                                       // (b)
-        if (text_[at] == ' ' && follows.kind == Class::punct) return punctuation(after, end);        // (c)
+        if (is_word(follows.kind)) return letters(after, end);                                // (b)
+        if (text_[at] == ' ' && follows.kind == Class::punct) return punctuation(after, end); // (c)
       }
       return white_space(at, end);
-    case Class::newline:
-      return white_space(at, end);
+    case Class::newline: return white_space(at, end);
     case Class::number:
-    case Class::other:
-      break;
+    case Class::other: break;
     }
     return next < end && is_word(look(next).kind) ? letters(next, end) : at; // (b)
   }
 
-  static bool ascii_letter(unsigned char byte) { return static_cast<unsigned char>((byte | 0x20) - 'a') < 26; }
+  static bool ascii_letter(unsigned char byte) {
+    return static_cast<unsigned char>((byte | 0x20) - 'a') < 26;
+  }
 
   std::size_t ascii_letters(std::size_t at, std::size_t end) const {
     while (at < end && ascii_letter(byte(at))) ++at;
@@ -171,8 +178,8 @@ private:
       at += static_cast<std::size_t>(c.length);
       if (c.kind == Class::newline) line_end = at;
     }
-    if (line_end != 0) return line_end;               // (d)
-    return at == end || last == begin ? at : last;    // (e), or (f) where there is only one
+    if (line_end != 0) return line_end;            // (d)
+    return at == end || last == begin ? at : last; // (e), or (f) where there is only one
   }
 
   const char *text_;
@@ -184,6 +191,8 @@ private:
 
 } // namespace
 
-void deepseek_split(std::string_view text, std::vector<std::uint32_t> &ends) { Scanner(text, ends).run(); }
+void deepseek_split(std::string_view text, std::vector<std::uint32_t> &ends) {
+  Scanner(text, ends).run();
+}
 
 } // namespace data

@@ -19,7 +19,8 @@ std::string place(std::string_view text, std::size_t at) {
   const std::string_view before = text.substr(0, std::min(at, text.size()));
   const auto line = 1 + std::count(before.begin(), before.end(), '\n');
   const std::size_t start = before.rfind('\n');
-  return fmt::format("line {}, column {}", line, before.size() - (start == std::string_view::npos ? 0 : start + 1));
+  return fmt::format("line {}, column {}", line,
+                     before.size() - (start == std::string_view::npos ? 0 : start + 1));
 }
 
 // Receives nlohmann's events and builds the tree.
@@ -35,7 +36,9 @@ public:
 
   bool null() { return add(Json{nullptr}); }
   bool boolean(bool value) { return add(Json{value}); }
-  bool number_integer(number_integer_t value) { return add(Json{static_cast<std::int64_t>(value)}); }
+  bool number_integer(number_integer_t value) {
+    return add(Json{static_cast<std::int64_t>(value)});
+  }
   bool number_unsigned(number_unsigned_t value) {
     if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
       return add(Json{static_cast<double>(value)});
@@ -59,14 +62,17 @@ public:
     std::unordered_set<std::string_view> keys;
     keys.reserve(members.size());
     for (const auto &[key, member] : members) {
-      if (!keys.insert(key).second) throw JsonError(fmt::format("the key \"{}\" stands twice in one object", key));
+      if (!keys.insert(key).second)
+        throw JsonError(fmt::format("the key \"{}\" stands twice in one object", key));
     }
     return close();
   }
 
-  bool parse_error(std::size_t position, const std::string &token, const nlohmann::detail::exception &) {
+  bool parse_error(std::size_t position, const std::string &token,
+                   const nlohmann::detail::exception &) {
     const std::string shown = token.size() > 40 ? "..." + token.substr(token.size() - 40) : token;
-    throw JsonError(fmt::format("no valid JSON at {}, near {:?}", place(text_, position), fmt::string_view(shown)));
+    throw JsonError(fmt::format("no valid JSON at {}, near {:?}", place(text_, position),
+                                fmt::string_view(shown)));
   }
 
   Json root;
@@ -83,7 +89,8 @@ private:
     return true;
   }
   bool open(Json &&value) {
-    if (open_.size() == kMaxDepth) throw JsonError(fmt::format("nested more than {} deep", kMaxDepth));
+    if (open_.size() == kMaxDepth)
+      throw JsonError(fmt::format("nested more than {} deep", kMaxDepth));
     open_.push_back(std::move(value));
     return true;
   }
@@ -118,8 +125,8 @@ const Json *Json::find(std::string_view key) const {
 }
 
 const char *Json::kind() const {
-  constexpr std::array<const char *, 7> names = {"null",     "true or false", "a whole number", "a number",
-                                                 "a string", "an array",      "an object"};
+  constexpr std::array<const char *, 7> names = {
+      "null", "true or false", "a whole number", "a number", "a string", "an array", "an object"};
   return names[value.index()];
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// A JSON document as a tree that keeps the order of members, refuses what other readers pass over (repeated keys, numbers
-// beyond 64 bits where a whole number is asked for, deep nesting), and is written as Python's json.dump(indent=4) writes it.
-// Parsing is nlohmann's.
+// A JSON document as a tree that keeps the order of members, refuses what other readers pass over
+// (repeated keys, numbers beyond 64 bits where a whole number is asked for, deep nesting), and is
+// written as Python's json.dump(indent=4) writes it. Parsing is nlohmann's.
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -22,7 +22,8 @@ public:
 struct Json {
   using Array = std::vector<Json>;
   using Object = std::vector<std::pair<std::string, Json>>;
-  std::variant<std::nullptr_t, bool, std::int64_t, double, std::string, Array, Object> value = nullptr;
+  std::variant<std::nullptr_t, bool, std::int64_t, double, std::string, Array, Object> value =
+      nullptr;
 
   static Json parse(std::string_view text); // throws JsonError
 

@@ -49,13 +49,15 @@ struct Regex::Code {
 Regex Regex::compile(std::string_view pattern, bool literal) {
   int error = 0;
   PCRE2_SIZE at = 0;
-  const std::uint32_t options = literal ? PCRE2_UTF | PCRE2_LITERAL
-                                        : PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
+  const std::uint32_t options =
+      literal ? PCRE2_UTF | PCRE2_LITERAL
+              : PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
   pcre2_compile_context *context = pcre2_compile_context_create(nullptr);
   HADAL_CHECK(context, "out of memory");
   pcre2_set_newline(context, PCRE2_NEWLINE_LF); // as Oniguruma: only LF ends a line for ^, $ and .
   auto code = std::make_shared<Code>();
-  code->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), options, &error, &at, context);
+  code->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), options,
+                             &error, &at, context);
   pcre2_compile_context_free(context);
   if (!code->code) throw PatternError(fmt::format("{} (at character {})", message_of(error), at));
   std::uint32_t empty = 0;
@@ -68,9 +70,11 @@ Regex Regex::compile(std::string_view pattern, bool literal) {
 bool Regex::find(std::string_view subject, std::size_t from, Match &match) const {
   static thread_local Workspace work;
   const auto *text = reinterpret_cast<PCRE2_SPTR>(subject.data());
-  int found = pcre2_match(code_->code, text, subject.size(), from, PCRE2_NO_UTF_CHECK, work.data, work.context);
+  int found = pcre2_match(code_->code, text, subject.size(), from, PCRE2_NO_UTF_CHECK, work.data,
+                          work.context);
   if (found == PCRE2_ERROR_JIT_STACKLIMIT) { // the interpreter keeps its frames on the heap
-    found = pcre2_match(code_->code, text, subject.size(), from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, work.data, work.context);
+    found = pcre2_match(code_->code, text, subject.size(), from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
+                        work.data, work.context);
   }
   if (found == PCRE2_ERROR_NOMATCH) return false;
   if (found < 0) throw PatternError(message_of(found));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Patterns of tokenizer.json are Oniguruma's (Ruby syntax). They are read piece by piece; what PCRE2 understands otherwise is
-// rewritten or refused by name, so that a pattern never silently splits differently.
+// Patterns of tokenizer.json are Oniguruma's (Ruby syntax). They are read piece by piece; what
+// PCRE2 understands otherwise is rewritten or refused by name, so that a pattern never silently
+// splits differently.
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -14,12 +15,13 @@ namespace data {
 namespace {
 
 constexpr std::array<std::string_view, 37> kCategories = {
-    "C",  "Cc", "Cf", "Cn", "Co", "Cs", "L",  "Ll", "Lm", "Lo", "Lt", "Lu", "M",  "Mc", "Me", "Mn", "N",  "Nd", "Nl",
-    "No", "P",  "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "S",  "Sc", "Sk", "Sm", "So", "Z",  "Zl", "Zp", "Zs"};
+    "C",  "Cc", "Cf", "Cn", "Co", "Cs", "L",  "Ll", "Lm", "Lo", "Lt", "Lu", "M",
+    "Mc", "Me", "Mn", "N",  "Nd", "Nl", "No", "P",  "Pc", "Pd", "Pe", "Pf", "Pi",
+    "Po", "Ps", "S",  "Sc", "Sk", "Sm", "So", "Z",  "Zl", "Zp", "Zs"};
 // PCRE2 takes a bare script name as its extensions too, Oniguruma as the script alone.
-constexpr std::array<std::string_view, 14> kScripts = {"Arabic",   "Armenian", "Bengali", "Cyrillic", "Devanagari",
-                                                       "Georgian", "Greek",    "Han",     "Hangul",   "Hebrew",
-                                                       "Hiragana", "Katakana", "Latin",   "Thai"};
+constexpr std::array<std::string_view, 14> kScripts = {
+    "Arabic", "Armenian", "Bengali", "Cyrillic", "Devanagari", "Georgian", "Greek",
+    "Han",    "Hangul",   "Hebrew",  "Hiragana", "Katakana",   "Latin",    "Thai"};
 
 // The inside of kWhiteSpacePattern, for use within a class.
 std::string white_space_ranges() {
@@ -63,12 +65,20 @@ private:
     const char c = in_[at_ + 1];
     if (c == 'p' || c == 'P') return property();
     if (c == 'u' || c == 'x') return code_point();
-    if (static_cast<unsigned char>(c) >= 0x80) refuse("a backslash before a character that needs none");
+    if (static_cast<unsigned char>(c) >= 0x80)
+      refuse("a backslash before a character that needs none");
     if (c == 's' || (c == 'S' && !in_class)) {
-      const bool range_begin = in_.substr(at_ + 2).starts_with('-') && !in_.substr(at_ + 2).starts_with("-]");
-      if (in_class && (range_begin || (out_.ends_with('-') && !out_.ends_with("[-")))) refuse("\\s as the end of a range");
-      out_ += in_class ? white_space_ranges() : kWhiteSpacePattern;
-      if (c == 'S') out_.insert(out_.size() - std::string_view(kWhiteSpacePattern).size() + 1, "^");
+      const bool range_begin =
+          in_.substr(at_ + 2).starts_with('-') && !in_.substr(at_ + 2).starts_with("-]");
+      if (in_class && (range_begin || (out_.ends_with('-') && !out_.ends_with("[-"))))
+        refuse("\\s as the end of a range");
+      if (c == 'S') {
+        out_ += "[^";
+      } else if (!in_class) {
+        out_ += '[';
+      }
+      out_ += white_space_ranges();
+      if (!in_class) out_ += ']';
       at_ += 2;
       return;
     }
@@ -85,7 +95,8 @@ private:
 
   void property() {
     const std::size_t close = in_.find('}', at_);
-    if (at_ + 2 >= in_.size() || in_[at_ + 2] != '{' || close == std::string_view::npos) refuse("\\p without {name}");
+    if (at_ + 2 >= in_.size() || in_[at_ + 2] != '{' || close == std::string_view::npos)
+      refuse("\\p without {name}");
     bool negated = in_[at_ + 1] == 'P';
     std::string_view name = in_.substr(at_ + 3, close - at_ - 3);
     if (name.starts_with('^')) {
@@ -117,9 +128,11 @@ private:
       used = 4;
       if (digits.size() != 2 || digits[0] > '7') digits = {};
     }
-    const bool hexadecimal = std::all_of(digits.begin(), digits.end(),
-                                         [](char c) { return std::isxdigit(static_cast<unsigned char>(c)) != 0; });
-    if (digits.empty() || digits.size() > 6 || !hexadecimal) refuse("this way of writing a character");
+    const bool hexadecimal = std::all_of(digits.begin(), digits.end(), [](char c) {
+      return std::isxdigit(static_cast<unsigned char>(c)) != 0;
+    });
+    if (digits.empty() || digits.size() > 6 || !hexadecimal)
+      refuse("this way of writing a character");
     out_ += fmt::format("\\x{{{}}}", digits);
     at_ += used;
   }
@@ -149,8 +162,10 @@ private:
   void group() {
     if (next_is("(*")) refuse("(*");
     if (next_is("(?")) {
-      constexpr std::array<std::string_view, 8> known = {"(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>", "(?i:", "(?i)"};
-      const auto found = std::find_if(known.begin(), known.end(), [this](std::string_view k) { return next_is(k); });
+      constexpr std::array<std::string_view, 8> known = {
+          "(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>", "(?i:", "(?i)"};
+      const auto found = std::find_if(known.begin(), known.end(),
+                                      [this](std::string_view k) { return next_is(k); });
       if (found == known.end()) refuse(fmt::format("the group {}", in_.substr(at_, 4)));
       if (*found == "(?i)" && at_ != 0) refuse("(?i) other than at the beginning");
       out_ += *found;
@@ -161,13 +176,15 @@ private:
     ++at_;
   }
 
-  // {n}, {n,}, {n,m}; {,m} differs between the dialects and versions, and so does a + behind the brace.
+  // {n}, {n,}, {n,m}; {,m} differs between the dialects and versions, and so does a + behind the
+  // brace.
   void interval() {
     const std::size_t close = in_.find('}', at_);
     if (close == std::string_view::npos) refuse("{ without }");
     const std::string_view inside = in_.substr(at_ + 1, close - at_ - 1);
-    const bool numbers = std::all_of(inside.begin(), inside.end(),
-                                     [](char c) { return c == ',' || std::isdigit(static_cast<unsigned char>(c)); });
+    const bool numbers = std::all_of(inside.begin(), inside.end(), [](char c) {
+      return c == ',' || std::isdigit(static_cast<unsigned char>(c));
+    });
     if (inside.empty() || inside[0] == ',' || !numbers) refuse(fmt::format("{{{}}}", inside));
     out_.append(in_.substr(at_, close + 1 - at_));
     at_ = close + 1;

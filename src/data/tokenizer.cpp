@@ -37,17 +37,20 @@ Bpe make_bpe(const TokenizerFile &file) {
   }
   std::vector<Bpe::Rule> rules;
   rules.reserve(file.merges.size());
-  for (const MergePair &merge : file.merges) rules.push_back({merge.left, merge.right, merge.merged});
+  for (const MergePair &merge : file.merges)
+    rules.push_back({merge.left, merge.right, merge.merged});
   return Bpe(byte_ids, rules);
 }
 
 } // namespace
 
 Tokenizer::Impl::Impl(TokenizerFile &&contents, std::string_view name)
-    : file(std::move(contents)), where(name), number(next_number()), splitter(file.splits), bpe(make_bpe(file)) {
+    : file(std::move(contents)), where(name), number(next_number()), splitter(file.splits),
+      bpe(make_bpe(file)) {
   for (const std::string &text : file.vocabulary) {
     begins.push_back(bytes.size());
-    bytes += byte_alphabet::to_bytes(text).value_or(text); // as others do: a token outside the alphabet stands for its text
+    bytes += byte_alphabet::to_bytes(text).value_or(
+        text); // as others do: a token outside the alphabet stands for its text
   }
   for (const AddedToken &token : file.added) {
     const auto id = static_cast<std::size_t>(token.id);
@@ -67,7 +70,8 @@ Tokenizer::Impl::Impl(TokenizerFile &&contents, std::string_view name)
     (token.normalized ? normalized : raw).add(token.content, token.id);
   }
   if (file.ignore_merges) {
-    for (std::size_t id = 0; id < file.vocabulary.size(); ++id) whole.emplace(bytes_of(static_cast<Token>(id)), id);
+    for (std::size_t id = 0; id < file.vocabulary.size(); ++id)
+      whole.emplace(bytes_of(static_cast<Token>(id)), id);
   }
   bos = one_of({"<｜begin▁of▁sentence｜>", "<|begin_of_text|>", "<s>", "<bos>", "<|endoftext|>"});
   eos = one_of({"<｜end▁of▁sentence｜>", "<|end_of_text|>", "</s>", "<eos>", "<|endoftext|>"});
@@ -82,7 +86,9 @@ Tokenizer::Impl::Impl(TokenizerFile &&contents, std::string_view name)
     if (cut == std::string_view::npos || unicode::first_invalid(text) != unicode::kValid) continue;
     std::size_t begin = cut; // of the last character before the line breaks
     while ((static_cast<unsigned char>(text[begin]) & 0xC0) == 0x80) --begin;
-    if (unicode::ClassTable::get().of(unicode::decode(text.data() + begin).code_point) != unicode::Class::punct) continue;
+    if (unicode::ClassTable::get().of(unicode::decode(text.data() + begin).code_point) !=
+        unicode::Class::punct)
+      continue;
     std::vector<Token> &parts = newline_parts[id];
     encode_piece(text.substr(0, cut + 1), parts);
     encode_piece(text.substr(cut + 1), parts);
@@ -92,8 +98,9 @@ Tokenizer::Impl::Impl(TokenizerFile &&contents, std::string_view name)
 std::string_view Tokenizer::Impl::bytes_of(Token id) const {
   const auto i = static_cast<std::size_t>(id);
   if (id < 0 || i + 1 >= begins.size()) {
-    throw base::UserError(base::Exit::data, "E104", where, fmt::format("token {}", id),
-                          fmt::format("is not in the tokenizer, whose ids are 0 to {}", begins.size() - 2));
+    throw base::UserError(
+        base::Exit::data, "E104", where, fmt::format("token {}", id),
+        fmt::format("is not in the tokenizer, whose ids are 0 to {}", begins.size() - 2));
   }
   return std::string_view(bytes).substr(begins[i], begins[i + 1] - begins[i]);
 }
@@ -107,7 +114,8 @@ std::optional<Token> Tokenizer::Impl::one_of(std::initializer_list<const char *>
 
 void Tokenizer::Impl::encode_piece(std::string_view piece, std::vector<Token> &out) const {
   if (file.ignore_merges) {
-    if (const auto found = whole.find(piece); found != whole.end()) return out.push_back(found->second);
+    if (const auto found = whole.find(piece); found != whole.end())
+      return out.push_back(found->second);
   }
   bpe.encode(piece, out);
 }
@@ -118,7 +126,8 @@ void Tokenizer::Impl::encode_text(std::string_view text, std::vector<Token> &out
   try {
     splitter.split(text, ends);
   } catch (const PatternError &error) { // steps or memory that a pattern may take
-    throw base::UserError(base::Exit::data, "E106", where, "the split patterns on this text", error.what());
+    throw base::UserError(base::Exit::data, "E106", where, "the split patterns on this text",
+                          error.what());
   }
   WordCache &cache = WordCache::of(number);
   std::size_t begin = 0;
@@ -156,12 +165,14 @@ Tokenizer Tokenizer::from_json(std::string_view json, std::string_view where) {
 
 std::vector<Token> Tokenizer::encode(std::string_view text, bool parse_special) const {
   if (const std::size_t bad = unicode::first_invalid(text); bad != unicode::kValid) {
-    throw base::UserError(base::Exit::data, "E102", "", fmt::format("byte {} of the text, {:#04x}", bad,
-                                                                    static_cast<unsigned char>(text[bad])),
-                          "is not part of valid UTF-8; convert the text, or replace what is broken");
+    throw base::UserError(
+        base::Exit::data, "E102", "",
+        fmt::format("byte {} of the text, {:#04x}", bad, static_cast<unsigned char>(text[bad])),
+        "is not part of valid UTF-8; convert the text, or replace what is broken");
   }
   if (text.size() > std::numeric_limits<std::uint32_t>::max()) {
-    throw base::UserError(base::Exit::data, "E102", "", fmt::format("a text of {} bytes", text.size()),
+    throw base::UserError(base::Exit::data, "E102", "",
+                          fmt::format("a text of {} bytes", text.size()),
                           "is longer than 4 GiB; cut it into documents");
   }
   std::vector<Token> out;
@@ -214,9 +225,10 @@ namespace {
 
 Token present(std::optional<Token> id, const std::string &where, const char *name) {
   if (id) return *id;
-  throw base::UserError(base::Exit::data, "E105", where, fmt::format("no added token for the {} of a sentence", name),
-                        "known names are those of DeepSeek-V3, <|begin_of_text|> / <|end_of_text|>, <s> / </s>, "
-                        "<bos> / <eos> and <|endoftext|>");
+  throw base::UserError(
+      base::Exit::data, "E105", where, fmt::format("no added token for the {} of a sentence", name),
+      "known names are those of DeepSeek-V3, <|begin_of_text|> / <|end_of_text|>, <s> / </s>, "
+      "<bos> / <eos> and <|endoftext|>");
 }
 
 } // namespace

@@ -24,8 +24,9 @@ public:
 
   TokenizerFile read(const Json &root) {
     if (!root.as<Json::Object>()) fail("the document", "is {} instead of an object", root.kind());
-    known_keys(root, "", {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
-                          "post_processor", "decoder", "model"});
+    known_keys(root, "",
+               {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
+                "post_processor", "decoder", "model"});
     for (const char *key : {"truncation", "padding"}) {
       if (const Json *value = root.find(key); value && !value->is_null()) {
         fail(key, "is set; texts are neither cut nor padded here. Set it to null");
@@ -42,8 +43,10 @@ public:
 
 private:
   template <class... Args>
-  [[noreturn]] void fail(std::string_view part, fmt::format_string<Args...> text, Args &&...args) const {
-    throw base::UserError(base::Exit::data, "E101", where_, part, fmt::format(text, std::forward<Args>(args)...));
+  [[noreturn]] void fail(std::string_view part, fmt::format_string<Args...> text,
+                         Args &&...args) const {
+    throw base::UserError(base::Exit::data, "E101", where_, part,
+                          fmt::format(text, std::forward<Args>(args)...));
   }
 
   static std::string join(std::string_view path, std::string_view key) {
@@ -52,7 +55,8 @@ private:
 
   // The member `key`, of type T; the whole Json is returned.
   template <class T>
-  const Json &need(const Json &object, std::string_view path, std::string_view key, const char *kind) const {
+  const Json &need(const Json &object, std::string_view path, std::string_view key,
+                   const char *kind) const {
     const Json *value = object.find(key);
     if (!value) fail(join(path, key), "is missing; it must be {}", kind);
     if (!value->as<T>()) fail(join(path, key), "is {}; it must be {}", value->kind(), kind);
@@ -66,10 +70,16 @@ private:
     return *value->as<bool>();
   }
 
-  void known_keys(const Json &object, std::string_view path, std::initializer_list<std::string_view> known) const {
+  void known_keys(const Json &object, std::string_view path,
+                  std::initializer_list<std::string_view> known) const {
     for (const auto &[key, value] : *object.as<Json::Object>()) {
       if (std::ranges::find(known, key) == known.end()) {
-        fail(join(path, key), "is not a key known here; the known ones are {}", fmt::join(known, ", "));
+        std::string names;
+        for (const std::string_view name : known) {
+          if (!names.empty()) names += ", ";
+          names += name;
+        }
+        fail(join(path, key), "is not a key known here; the known ones are {}", names);
       }
     }
   }
@@ -88,8 +98,11 @@ private:
   void normalizer(const Json &part) const {
     if (part.is_null()) return;
     const std::string &name = type(part, "normalizer");
-    if (name != "Sequence") fail("normalizer", "is {}; only none or an empty Sequence is known here", name);
-    if (!need<Json::Array>(part, "normalizer", "normalizers", "an array").as<Json::Array>()->empty()) {
+    if (name != "Sequence")
+      fail("normalizer", "is {}; only none or an empty Sequence is known here", name);
+    if (!need<Json::Array>(part, "normalizer", "normalizers", "an array")
+             .as<Json::Array>()
+             ->empty()) {
       fail("normalizer", "changes the text; only none or an empty Sequence is known here");
     }
   }
@@ -105,10 +118,12 @@ private:
     }
     if (steps.empty()) fail("pre_tokenizer", "is empty; it must end in ByteLevel");
     for (std::size_t i = 0; i < steps.size(); ++i) {
-      const std::string path = steps.size() == 1 ? "pre_tokenizer" : fmt::format("pre_tokenizer.pretokenizers[{}]", i);
+      const std::string path =
+          steps.size() == 1 ? "pre_tokenizer" : fmt::format("pre_tokenizer.pretokenizers[{}]", i);
       const std::string &name = type(*steps[i], path);
       const bool last = i + 1 == steps.size();
-      if (last != (name == "ByteLevel")) fail(path, "is {}; known are Split, and ByteLevel as the last one", name);
+      if (last != (name == "ByteLevel"))
+        fail(path, "is {}; known are Split, and ByteLevel as the last one", name);
       last ? byte_level(*steps[i], path) : split(*steps[i], path, name);
     }
     try {
@@ -121,7 +136,8 @@ private:
   void byte_level(const Json &step, const std::string &path) {
     known_keys(step, path, {"type", "add_prefix_space", "trim_offsets", "use_regex"});
     if (flag(step, path, "add_prefix_space", true)) {
-      fail(path + ".add_prefix_space", "is true (also when it is not stated); it would change the text");
+      fail(path + ".add_prefix_space",
+           "is true (also when it is not stated); it would change the text");
     }
     flag(step, path, "trim_offsets", true);
     if (flag(step, path, "use_regex", true)) file_.splits.push_back({kByteLevelPattern});
@@ -131,23 +147,30 @@ private:
     if (name != "Split") fail(path, "is {}; known are Split, and ByteLevel as the last one", name);
     known_keys(step, path, {"type", "pattern", "behavior", "invert"});
     flag(step, path, "invert", false); // Isolated keeps matches and gaps alike
-    const std::string &behavior = *need<std::string>(step, path, "behavior", "a string").as<std::string>();
-    if (behavior != "Isolated") fail(path + ".behavior", "is {}; only Isolated is known here", behavior);
+    const std::string &behavior =
+        *need<std::string>(step, path, "behavior", "a string").as<std::string>();
+    if (behavior != "Isolated")
+      fail(path + ".behavior", "is {}; only Isolated is known here", behavior);
     const Json &pattern = need<Json::Object>(step, path, "pattern", "an object");
     known_keys(pattern, path + ".pattern", {"Regex", "String"});
     const bool literal = pattern.find("String") != nullptr;
-    const Json &text = need<std::string>(pattern, path + ".pattern", literal ? "String" : "Regex", "a string");
-    if (pattern.as<Json::Object>()->size() != 1) fail(path + ".pattern", "has both Regex and String");
+    const Json &text =
+        need<std::string>(pattern, path + ".pattern", literal ? "String" : "Regex", "a string");
+    if (pattern.as<Json::Object>()->size() != 1)
+      fail(path + ".pattern", "has both Regex and String");
     file_.splits.push_back({*text.as<std::string>(), literal});
   }
 
-  // Adds tokens round a text in other programs; encode never does (docs/tokenizer.md), so that these change nothing.
+  // Adds tokens round a text in other programs; encode never does (docs/tokenizer.md), so that
+  // these change nothing.
   void post_processor(const Json &part, const std::string &path) const {
     if (part.is_null()) return;
     const std::string &name = type(part, path);
     if (name == "ByteLevel" || name == "TemplateProcessing") return;
-    if (name != "Sequence") fail(path, "is {}; known are ByteLevel, TemplateProcessing and Sequence", name);
-    for (const Json &step : *need<Json::Array>(part, path, "processors", "an array").as<Json::Array>()) {
+    if (name != "Sequence")
+      fail(path, "is {}; known are ByteLevel, TemplateProcessing and Sequence", name);
+    for (const Json &step :
+         *need<Json::Array>(part, path, "processors", "an array").as<Json::Array>()) {
       if (type(step, path) == "Sequence") fail(path, "is a Sequence within a Sequence");
       post_processor(step, path + ".processors");
     }
@@ -158,15 +181,17 @@ private:
     const std::string &name = type(part, path);
     if (name == "ByteLevel") return;
     const Json *list = part.find("decoders");
-    const bool one = name == "Sequence" && list && list->as<Json::Array>() && list->as<Json::Array>()->size() == 1;
+    const bool one = name == "Sequence" && list && list->as<Json::Array>() &&
+                     list->as<Json::Array>()->size() == 1;
     if (!one || type((*list->as<Json::Array>())[0], path) != "ByteLevel") {
       fail(path, "is {}; only ByteLevel is known here", name);
     }
   }
 
   void model(const Json &part) {
-    known_keys(part, "model", {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
-                               "byte_fallback", "ignore_merges", "vocab", "merges"});
+    known_keys(part, "model",
+               {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
+                "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"});
     if (const Json *name = part.find("type"); name && type(part, "model") != "BPE") {
       fail("model.type", "is {}; only BPE is known here", *name->as<std::string>());
     }
@@ -177,15 +202,18 @@ private:
     }
     for (const char *key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
       const Json *text = part.find(key);
-      if (text && !text->is_null() && !(text->as<std::string>() && text->as<std::string>()->empty())) {
+      if (text && !text->is_null() &&
+          !(text->as<std::string>() && text->as<std::string>()->empty())) {
         fail(join("model", key), "is set; byte-level merges have none. Set it to null");
       }
     }
-    if (const Json *unknown = part.find("unk_token"); unknown && !unknown->is_null() && !unknown->as<std::string>()) {
+    if (const Json *unknown = part.find("unk_token");
+        unknown && !unknown->is_null() && !unknown->as<std::string>()) {
       fail("model.unk_token", "is {}; it must be a string or null", unknown->kind());
     }
     flag(part, "model", "fuse_unk", false); // every byte has its token, so nothing is unknown
-    if (flag(part, "model", "byte_fallback", false)) fail("model.byte_fallback", "is true; only byte-level is known here");
+    if (flag(part, "model", "byte_fallback", false))
+      fail("model.byte_fallback", "is true; only byte-level is known here");
     file_.ignore_merges = flag(part, "model", "ignore_merges", false);
     vocabulary(need<Json::Object>(part, "model", "vocab", "an object"));
     merges(need<Json::Array>(part, "model", "merges", "an array"));
@@ -197,7 +225,8 @@ private:
   void vocabulary(const Json &part) {
     const auto &members = *part.as<Json::Object>();
     const auto size = static_cast<std::int64_t>(members.size());
-    if (size > kMaxIds) fail("model.vocab", "has {} entries; at most {} are accepted", size, kMaxIds);
+    if (size > kMaxIds)
+      fail("model.vocab", "has {} entries; at most {} are accepted", size, kMaxIds);
     file_.vocabulary.resize(members.size());
     std::vector<bool> taken(members.size());
     id_of_.reserve(members.size());
@@ -205,10 +234,12 @@ private:
       const auto *id = value.as<std::int64_t>();
       if (!id) fail("model.vocab", "gives {:?} {}; ids are whole numbers", text, value.kind());
       if (*id < 0 || *id >= size) {
-        fail("model.vocab", "gives {:?} the id {}; {} entries have the ids 0 to {} without holes", text, *id, size, size - 1);
+        fail("model.vocab", "gives {:?} the id {}; {} entries have the ids 0 to {} without holes",
+             text, *id, size, size - 1);
       }
       const auto i = static_cast<std::size_t>(*id);
-      if (taken[i]) fail("model.vocab", "gives {:?} and {:?} the same id {}", file_.vocabulary[i], text, *id);
+      if (taken[i])
+        fail("model.vocab", "gives {:?} and {:?} the same id {}", file_.vocabulary[i], text, *id);
       taken[i] = true;
       file_.vocabulary[i] = text;
       id_of_.emplace(text, static_cast<Token>(*id));
@@ -216,16 +247,20 @@ private:
     for (int byte = 0; byte < 256; ++byte) {
       const std::string &text = byte_alphabet::text_of(static_cast<unsigned char>(byte));
       if (!id_of_.contains(text)) {
-        fail("model.vocab", "lacks {:?}, the token of byte {}; byte-level merges begin with all 256", text, byte);
+        fail("model.vocab",
+             "lacks {:?}, the token of byte {}; byte-level merges begin with all 256", text, byte);
       }
     }
   }
 
   Token part_of_merge(std::size_t rank, std::string_view text) const {
     const auto found = id_of_.find(text);
-    if (found == id_of_.end()) fail("model.merges", "number {} names {:?}, which is not in model.vocab", rank, text);
+    if (found == id_of_.end())
+      fail("model.merges", "number {} names {:?}, which is not in model.vocab", rank, text);
     if (!byte_alphabet::to_bytes(text)) {
-      fail("model.merges", "number {} names {:?}, which has characters outside the byte-level alphabet", rank, text);
+      fail("model.merges",
+           "number {} names {:?}, which has characters outside the byte-level alphabet", rank,
+           text);
     }
     return found->second;
   }
@@ -242,21 +277,26 @@ private:
       if (text) {
         const std::size_t space = text->find(' ');
         if (space == std::string::npos || text->find(' ', space + 1) != std::string::npos) {
-          fail("model.merges", "number {} is {:?}; it must be two tokens with one space between them", rank, *text);
+          fail("model.merges",
+               "number {} is {:?}; it must be two tokens with one space between them", rank, *text);
         }
         left = std::string_view(*text).substr(0, space);
         right = std::string_view(*text).substr(space + 1);
-      } else if (both && both->size() == 2 && (*both)[0].as<std::string>() && (*both)[1].as<std::string>()) {
+      } else if (both && both->size() == 2 && (*both)[0].as<std::string>() &&
+                 (*both)[1].as<std::string>()) {
         left = *(*both)[0].as<std::string>();
         right = *(*both)[1].as<std::string>();
       } else {
-        fail("model.merges", "number {} is {}; it must be a string or an array of two strings", rank, list[rank].kind());
+        fail("model.merges", "number {} is {}; it must be a string or an array of two strings",
+             rank, list[rank].kind());
       }
       const Token l = part_of_merge(rank, left), r = part_of_merge(rank, right);
       const std::string whole = std::string(left) + std::string(right);
       const auto merged = id_of_.find(whole);
-      if (merged == id_of_.end()) fail("model.merges", "number {} makes {:?}, which is not in model.vocab", rank, whole);
-      if (!pairs.insert(static_cast<std::uint64_t>(l) << 32 | static_cast<std::uint32_t>(r)).second) {
+      if (merged == id_of_.end())
+        fail("model.merges", "number {} makes {:?}, which is not in model.vocab", rank, whole);
+      if (!pairs.insert(static_cast<std::uint64_t>(l) << 32 | static_cast<std::uint32_t>(r))
+               .second) {
         fail("model.merges", "number {} joins {:?} and {:?} a second time", rank, left, right);
       }
       file_.merges.push_back({l, r, merged->second});
@@ -273,11 +313,15 @@ private:
       const Json &entry = (*list)[i];
       const std::string path = fmt::format("added_tokens[{}]", i);
       if (!entry.as<Json::Object>()) fail(path, "is {}; it must be an object", entry.kind());
-      known_keys(entry, path, {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"});
-      const std::int64_t id = *need<std::int64_t>(entry, path, "id", "a whole number").as<std::int64_t>();
-      const std::string &content = *need<std::string>(entry, path, "content", "a string").as<std::string>();
+      known_keys(entry, path,
+                 {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"});
+      const std::int64_t id =
+          *need<std::int64_t>(entry, path, "id", "a whole number").as<std::int64_t>();
+      const std::string &content =
+          *need<std::string>(entry, path, "content", "a string").as<std::string>();
       for (const char *key : {"single_word", "lstrip", "rstrip"}) {
-        if (flag(entry, path, key, false)) fail(join(path, key), "is true; added tokens match their text alone here");
+        if (flag(entry, path, key, false))
+          fail(join(path, key), "is true; added tokens match their text alone here");
       }
       if (content.empty()) fail(path, "has no text");
       if (!contents.insert(content).second) fail(path, "is {:?} for the second time", content);
@@ -285,7 +329,8 @@ private:
       const auto [other, is_new] = ids.emplace(id, content);
       if (!is_new) fail(path, "gives {:?} the id {} of {:?}", content, id, other->second);
       const bool special = flag(entry, path, "special", false);
-      file_.added.push_back({content, static_cast<Token>(id), special, flag(entry, path, "normalized", !special)});
+      file_.added.push_back(
+          {content, static_cast<Token>(id), special, flag(entry, path, "normalized", !special)});
     }
     std::ranges::sort(file_.added, {}, &AddedToken::id);
     check_added_ids();
@@ -296,15 +341,17 @@ private:
     for (const AddedToken &token : file_.added) {
       const auto known = id_of_.find(token.content);
       if (known != id_of_.end() && known->second != token.id) {
-        fail("added_tokens", "gives {:?} the id {}; in model.vocab it is {}", token.content, token.id, known->second);
+        fail("added_tokens", "gives {:?} the id {}; in model.vocab it is {}", token.content,
+             token.id, known->second);
       }
       if (known != id_of_.end()) continue;
       if (token.id < static_cast<Token>(file_.vocabulary.size())) {
-        fail("added_tokens", "gives {:?} the id {}, which in model.vocab is {:?}", token.content, token.id,
-             file_.vocabulary[static_cast<std::size_t>(token.id)]);
+        fail("added_tokens", "gives {:?} the id {}, which in model.vocab is {:?}", token.content,
+             token.id, file_.vocabulary[static_cast<std::size_t>(token.id)]);
       }
       if (token.id != next) {
-        fail("added_tokens", "leaves a hole: after id {} comes {} ({:?})", next - 1, token.id, token.content);
+        fail("added_tokens", "leaves a hole: after id {} comes {} ({:?})", next - 1, token.id,
+             token.content);
       }
       ++next;
     }
@@ -315,16 +362,6 @@ private:
   std::unordered_map<std::string_view, Token> id_of_; // views of the document's strings
 };
 
-Json object(Json::Object members) { return Json{std::move(members)}; }
-Json text(const char *value) { return Json{std::string(value)}; }
-
-Json byte_level_part(bool add_prefix_space, bool trim_offsets, bool use_regex) {
-  return object({{"type", text("ByteLevel")},
-                 {"add_prefix_space", Json{add_prefix_space}},
-                 {"trim_offsets", Json{trim_offsets}},
-                 {"use_regex", Json{use_regex}}});
-}
-
 } // namespace
 
 TokenizerFile TokenizerFile::parse(std::string_view json, std::string_view where) {
@@ -333,68 +370,6 @@ TokenizerFile TokenizerFile::parse(std::string_view json, std::string_view where
   } catch (const JsonError &error) {
     throw base::UserError(base::Exit::data, "E101", where, "not a tokenizer.json", error.what());
   }
-}
-
-TokenizerFile deepseek_form() {
-  TokenizerFile form;
-  Json::Array steps;
-  for (const SplitRule &rule : deepseek_rules()) {
-    form.splits.push_back(rule);
-    steps.push_back(object({{"type", text("Split")},
-                            {"pattern", object({{"Regex", Json{rule.pattern}}})},
-                            {"behavior", text("Isolated")},
-                            {"invert", Json{false}}}));
-  }
-  steps.push_back(byte_level_part(false, true, false));
-  form.normalizer = object({{"type", text("Sequence")}, {"normalizers", Json{Json::Array{}}}});
-  form.pre_tokenizer = object({{"type", text("Sequence")}, {"pretokenizers", Json{std::move(steps)}}});
-  form.post_processor = byte_level_part(true, false, true);
-  form.decoder = byte_level_part(true, true, true);
-  form.model_scalars = {{"type", text("BPE")},
-                        {"dropout", Json{}},
-                        {"unk_token", Json{}},
-                        {"continuing_subword_prefix", Json{}},
-                        {"end_of_word_suffix", Json{}},
-                        {"fuse_unk", Json{false}},
-                        {"byte_fallback", Json{false}}};
-  return form;
-}
-
-std::string TokenizerFile::to_json() const {
-  Json::Array tokens;
-  for (const AddedToken &token : added) {
-    tokens.push_back(object({{"id", Json{static_cast<std::int64_t>(token.id)}},
-                             {"content", Json{token.content}},
-                             {"single_word", Json{false}},
-                             {"lstrip", Json{false}},
-                             {"rstrip", Json{false}},
-                             {"normalized", Json{token.normalized}},
-                             {"special", Json{token.special}}}));
-  }
-  Json::Object model = model_scalars;
-  Json::Object words;
-  for (std::size_t id = 0; id < vocabulary.size(); ++id) {
-    words.emplace_back(vocabulary[id], Json{static_cast<std::int64_t>(id)});
-  }
-  Json::Array pairs;
-  for (const MergePair &merge : merges) {
-    pairs.push_back(Json{vocabulary[static_cast<std::size_t>(merge.left)] + " " +
-                         vocabulary[static_cast<std::size_t>(merge.right)]});
-  }
-  model.emplace_back("vocab", Json{std::move(words)});
-  model.emplace_back("merges", Json{std::move(pairs)});
-  std::string out;
-  object({{"version", text("1.0")},
-          {"truncation", Json{}},
-          {"padding", Json{}},
-          {"added_tokens", Json{std::move(tokens)}},
-          {"normalizer", normalizer},
-          {"pre_tokenizer", pre_tokenizer},
-          {"post_processor", post_processor},
-          {"decoder", decoder},
-          {"model", object(std::move(model))}})
-      .write(out);
-  return out;
 }
 
 } // namespace data

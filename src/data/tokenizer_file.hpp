@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What a tokenizer.json says, checked. Everything that would change tokens and that we do not do is refused by name, so that a
-// file either encodes as its author meant or not at all (docs/tokenizer.md lists what is accepted).
+// What a tokenizer.json says, checked. Everything that would change tokens and that we do not do is
+// refused by name, so that a file either encodes as its author meant or not at all
+// (docs/tokenizer.md lists what is accepted).
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -30,10 +31,11 @@ struct TokenizerFile {
   std::vector<AddedToken> added;       // by id; those below vocabulary.size() stand in it too
   std::vector<SplitRule> splits;
   bool ignore_merges = false;
-  bool states_ignore_merges = false;   // the key is there
+  bool states_ignore_merges = false; // the key is there
   // Parts that change nothing here, kept to be written again.
   Json normalizer, pre_tokenizer, post_processor, decoder;
-  std::vector<std::pair<std::string, Json>> model_scalars; // keys of the model other than vocab and merges, in order
+  std::vector<std::pair<std::string, Json>>
+      model_scalars; // keys of the model other than vocab and merges, in order
 
   // Throws UserError E101 that names `where`, the part and what is accepted.
   static TokenizerFile parse(std::string_view json, std::string_view where);

@@ -21,7 +21,8 @@ struct Tokenizer::Impl {
   void encode_text(std::string_view text, std::vector<Token> &out) const;
   void encode_piece(std::string_view piece, std::vector<Token> &out) const;
   std::string_view bytes_of(Token id) const; // E104 when there is no such id
-  std::optional<Token> one_of(std::initializer_list<const char *> contents) const; // the first that is an added token
+  std::optional<Token>
+  one_of(std::initializer_list<const char *> contents) const; // the first that is an added token
 
   TokenizerFile file;
   std::string where;
@@ -33,7 +34,8 @@ struct Tokenizer::Impl {
   std::vector<std::size_t> begins;
   std::vector<bool> special, added;
   std::unordered_map<std::string_view, Token> added_ids; // views of file.added
-  std::unordered_map<std::string_view, Token> whole;     // by bytes, of the vocabulary; filled for ignore_merges only
+  std::unordered_map<std::string_view, Token>
+      whole; // by bytes, of the vocabulary; filled for ignore_merges only
   std::unordered_map<Token, std::vector<Token>> newline_parts;
   std::optional<Token> bos, eos, fim_begin, fim_hole, fim_end;
 };

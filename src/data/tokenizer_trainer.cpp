@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Training of byte pair merges: words (pieces of the split rules) with their counts; again and again the most frequent
-// adjacent pair becomes a token. Counts of pairs are kept up to date from the places that a merge touches; the heap may hold
-// counts that have fallen since, which are put right when they come to the top. The result does not depend on the order of
-// the texts, only on the counts; equal counts go to the pair of lower ids.
+// Training of byte pair merges: words (pieces of the split rules) with their counts; again and
+// again the most frequent adjacent pair becomes a token. Counts of pairs are kept up to date from
+// the places that a merge touches; the heap may hold counts that have fallen since, which are put
+// right when they come to the top. The result does not depend on the order of the texts, only on
+// the counts; equal counts go to the pair of lower ids.
 #include <algorithm>
 #include <queue>
 #include <unordered_map>
@@ -24,16 +25,25 @@ struct NamedToken {
   bool special, normalized;
 };
 
-// Names, order and flags as DeepSeek-V3 publishes them; the first three have the ids 0, 1, 2, the others follow the words.
-constexpr NamedToken kFirst[] = {
-    {"<｜begin▁of▁sentence｜>", true, false}, {"<｜end▁of▁sentence｜>", true, false}, {"<｜▁pad▁｜>", true, false}};
-constexpr NamedToken kLast[] = {{"<｜fim▁hole｜>", false, true},           {"<｜fim▁begin｜>", false, true},
-                                {"<｜fim▁end｜>", false, true},            {"<｜User｜>", false, true},
-                                {"<｜Assistant｜>", false, true},          {"<|EOT|>", true, true},
-                                {"<｜tool▁calls▁begin｜>", false, true},   {"<｜tool▁calls▁end｜>", false, true},
-                                {"<｜tool▁call▁begin｜>", false, true},    {"<｜tool▁call▁end｜>", false, true},
-                                {"<｜tool▁outputs▁begin｜>", false, true}, {"<｜tool▁outputs▁end｜>", false, true},
-                                {"<｜tool▁output▁begin｜>", false, true},  {"<｜tool▁output▁end｜>", false, true},
+// Names, order and flags as DeepSeek-V3 publishes them; the first three have the ids 0, 1, 2, the
+// others follow the words.
+constexpr NamedToken kFirst[] = {{"<｜begin▁of▁sentence｜>", true, false},
+                                 {"<｜end▁of▁sentence｜>", true, false},
+                                 {"<｜▁pad▁｜>", true, false}};
+constexpr NamedToken kLast[] = {{"<｜fim▁hole｜>", false, true},
+                                {"<｜fim▁begin｜>", false, true},
+                                {"<｜fim▁end｜>", false, true},
+                                {"<｜User｜>", false, true},
+                                {"<｜Assistant｜>", false, true},
+                                {"<|EOT|>", true, true},
+                                {"<｜tool▁calls▁begin｜>", false, true},
+                                {"<｜tool▁calls▁end｜>", false, true},
+                                {"<｜tool▁call▁begin｜>", false, true},
+                                {"<｜tool▁call▁end｜>", false, true},
+                                {"<｜tool▁outputs▁begin｜>", false, true},
+                                {"<｜tool▁outputs▁end｜>", false, true},
+                                {"<｜tool▁output▁begin｜>", false, true},
+                                {"<｜tool▁output▁end｜>", false, true},
                                 {"<｜tool▁sep｜>", false, true}};
 constexpr std::size_t kFixed = std::size(kFirst) + 256 + std::size(kLast);
 
@@ -43,13 +53,16 @@ constexpr std::size_t kFixed = std::size(kFirst) + 256 + std::size(kLast);
 
 struct TextHash {
   using is_transparent = void;
-  std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+  std::size_t operator()(std::string_view text) const {
+    return std::hash<std::string_view>{}(text);
+  }
 };
 using WordCounts = std::unordered_map<std::string, std::int64_t, TextHash, std::equal_to<>>;
 
 using PairKey = std::uint64_t; // left id in the upper half: compares as (left, right)
 PairKey key_of(Token left, Token right) {
-  return static_cast<PairKey>(static_cast<std::uint32_t>(left)) << 32 | static_cast<std::uint32_t>(right);
+  return static_cast<PairKey>(static_cast<std::uint32_t>(left)) << 32 |
+         static_cast<std::uint32_t>(right);
 }
 
 struct Word {
@@ -113,7 +126,8 @@ public:
     const auto repeated = std::ranges::unique(risen_);
     risen_.erase(repeated.begin(), repeated.end());
     for (const PairKey key : risen_) {
-      if (const auto found = pairs_.find(key); found != pairs_.end()) heap_.push({found->second.count, key});
+      if (const auto found = pairs_.find(key); found != pairs_.end())
+        heap_.push({found->second.count, key});
     }
   }
 
@@ -173,12 +187,14 @@ TokenizerTrainer::TokenizerTrainer(TokenizerTraining options) : impl_(std::make_
     refuse(fmt::format("a vocabulary of {}", options.vocabulary),
            fmt::format("must be {} (bytes and added tokens alone) to {}", least, 1 << 24));
   }
-  if (options.min_count < 1) refuse(fmt::format("a least count of {}", options.min_count), "must be 1 or more");
+  if (options.min_count < 1)
+    refuse(fmt::format("a least count of {}", options.min_count), "must be 1 or more");
   std::unordered_set<std::string_view> known;
   for (const NamedToken &token : kFirst) known.insert(token.content);
   for (const NamedToken &token : kLast) known.insert(token.content);
   for (const std::string &text : options.extra_added_tokens) {
-    const bool fits = text.size() > 1 && unicode::first_invalid(text) == unicode::kValid && known.insert(text).second;
+    const bool fits = text.size() > 1 && unicode::first_invalid(text) == unicode::kValid &&
+                      known.insert(text).second;
     if (!fits) {
       refuse(fmt::format("the added token {:?}", fmt::string_view(text)),
              "must be valid UTF-8, of two bytes or more, and not named twice");
@@ -191,8 +207,9 @@ TokenizerTrainer::~TokenizerTrainer() = default;
 
 void TokenizerTrainer::add(std::string_view document) {
   if (const std::size_t bad = unicode::first_invalid(document); bad != unicode::kValid) {
-    throw base::UserError(base::Exit::data, "E102", "training a tokenizer", fmt::format("byte {} of a document", bad),
-                          "is not part of valid UTF-8; convert the text, or replace what is broken");
+    throw base::UserError(
+        base::Exit::data, "E102", "training a tokenizer", fmt::format("byte {} of a document", bad),
+        "is not part of valid UTF-8; convert the text, or replace what is broken");
   }
   constexpr std::size_t kMost = std::size_t{1} << 31;
   if (document.size() > kMost) refuse("a document of more than 2 GiB", "cut it into shorter ones");
@@ -213,7 +230,8 @@ void TokenizerTrainer::add(std::string_view document) {
 Tokenizer TokenizerTrainer::finish() {
   const TokenizerTraining &options = impl_->options;
   TokenizerFile file = deepseek_form();
-  const auto add_token = [&file](std::string content, std::size_t id, bool special, bool normalized) {
+  const auto add_token = [&file](std::string content, std::size_t id, bool special,
+                                 bool normalized) {
     file.added.push_back({std::move(content), static_cast<Token>(id), special, normalized});
   };
   for (const NamedToken &token : kFirst) {
@@ -226,24 +244,30 @@ Tokenizer TokenizerTrainer::finish() {
     file.vocabulary.push_back(byte_alphabet::text_of(byte));
   }
   std::unordered_map<std::string, Token> known;
-  for (std::size_t id = 0; id < file.vocabulary.size(); ++id) known.emplace(file.vocabulary[id], static_cast<Token>(id));
-  std::unordered_set<std::string> taken(options.extra_added_tokens.begin(), options.extra_added_tokens.end());
+  for (std::size_t id = 0; id < file.vocabulary.size(); ++id)
+    known.emplace(file.vocabulary[id], static_cast<Token>(id));
+  std::unordered_set<std::string> taken(options.extra_added_tokens.begin(),
+                                        options.extra_added_tokens.end());
   for (const NamedToken &token : kLast) taken.insert(token.content);
 
   Merger merger(impl_->words, byte_ids);
-  const std::size_t base = static_cast<std::size_t>(options.vocabulary) - std::size(kLast) - options.extra_added_tokens.size();
+  const std::size_t base = static_cast<std::size_t>(options.vocabulary) - std::size(kLast) -
+                           options.extra_added_tokens.size();
   while (file.vocabulary.size() < base) {
     const auto best = merger.best(options.min_count);
     if (!best) {
-      const std::size_t reached = file.vocabulary.size() + static_cast<std::size_t>(options.vocabulary) - base;
+      const std::size_t reached =
+          file.vocabulary.size() + static_cast<std::size_t>(options.vocabulary) - base;
       refuse(fmt::format("text of {} different words", impl_->words.size()),
-             fmt::format("gives {} tokens from pairs that occur {} times or more, fewer than the vocabulary of {}; give more "
+             fmt::format("gives {} tokens from pairs that occur {} times or more, fewer than the "
+                         "vocabulary of {}; give more "
                          "text, or lower the vocabulary or the least count",
                          reached, options.min_count, options.vocabulary));
     }
-    const auto left = static_cast<Token>(best->pair >> 32), right = static_cast<Token>(best->pair & 0xFFFFFFFF);
-    const std::string whole =
-        file.vocabulary[static_cast<std::size_t>(left)] + file.vocabulary[static_cast<std::size_t>(right)];
+    const auto left = static_cast<Token>(best->pair >> 32),
+               right = static_cast<Token>(best->pair & 0xFFFFFFFF);
+    const std::string whole = file.vocabulary[static_cast<std::size_t>(left)] +
+                              file.vocabulary[static_cast<std::size_t>(right)];
     if (taken.contains(whole)) { // an added token has this text: it keeps it to itself
       merger.drop(best->pair);
       continue;
@@ -254,7 +278,8 @@ Tokenizer TokenizerTrainer::finish() {
     merger.merge(best->pair, found->second);
   }
   std::size_t id = file.vocabulary.size();
-  for (const NamedToken &token : kLast) add_token(token.content, id++, token.special, token.normalized);
+  for (const NamedToken &token : kLast)
+    add_token(token.content, id++, token.special, token.normalized);
   for (const std::string &text : options.extra_added_tokens) add_token(text, id++, true, false);
   return Tokenizer(std::make_shared<Tokenizer::Impl>(std::move(file), "the trained tokenizer"));
 }

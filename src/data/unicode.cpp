@@ -16,7 +16,8 @@ constexpr char32_t kCodePoints = 0x110000;
 
 bool continuation(unsigned char byte) { return (byte & 0xC0) == 0x80; }
 
-// Length of the valid sequence at p with `left` bytes to go, or 0. Table 3-7 of the Unicode standard.
+// Length of the valid sequence at p with `left` bytes to go, or 0. Table 3-7 of the Unicode
+// standard.
 int sequence_length(const unsigned char *p, std::size_t left) {
   const unsigned char lead = p[0];
   if (lead < 0x80) return 1;
@@ -35,7 +36,8 @@ int sequence_length(const unsigned char *p, std::size_t left) {
 }
 
 // Marks in `classes` the code points of `text` that `pattern` matches.
-void mark_class(const std::string &text, const char *pattern, Class value, std::vector<Class> &classes) {
+void mark_class(const std::string &text, const char *pattern, Class value,
+                std::vector<Class> &classes) {
   const Regex regex = Regex::compile(pattern);
   std::size_t from = 0;
   Regex::Match match;
@@ -71,7 +73,9 @@ std::size_t first_invalid(std::string_view bytes) {
 }
 
 void append_utf8(std::string &out, char32_t c) {
-  const auto byte = [&out](char32_t value) { out.push_back(static_cast<char>(static_cast<unsigned char>(value))); };
+  const auto byte = [&out](char32_t value) {
+    out.push_back(static_cast<char>(static_cast<unsigned char>(value)));
+  };
   if (c < 0x80) {
     byte(c);
   } else if (c < 0x800) {
@@ -79,7 +83,8 @@ void append_utf8(std::string &out, char32_t c) {
   } else if (c < 0x10000) {
     byte(0xE0 | c >> 12), byte(0x80 | (c >> 6 & 0x3F)), byte(0x80 | (c & 0x3F));
   } else {
-    byte(0xF0 | c >> 18), byte(0x80 | (c >> 12 & 0x3F)), byte(0x80 | (c >> 6 & 0x3F)), byte(0x80 | (c & 0x3F));
+    byte(0xF0 | c >> 18), byte(0x80 | (c >> 12 & 0x3F)), byte(0x80 | (c >> 6 & 0x3F)),
+        byte(0x80 | (c & 0x3F));
   }
 }
 
@@ -89,7 +94,8 @@ const ClassTable &ClassTable::get() {
 }
 
 ClassTable::ClassTable() {
-  // Planes 4 to 13 hold nothing, 15 and 16 private use: class other (a test looks at every code point).
+  // Planes 4 to 13 hold nothing, 15 and 16 private use: class other (a test looks at every code
+  // point).
   std::string text;
   for (char32_t c = 0; c < 0x40000; ++c) {
     if (c < 0xD800 || c > 0xDFFF) append_utf8(text, c);

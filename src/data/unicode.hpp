@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// UTF-8 and the character classes of the split patterns. The classes come from PCRE2 at first use, so that the hand-written
-// scanner and the regular expressions can never disagree about a letter (PCRE2 10.42 has the tables of Unicode 14).
+// UTF-8 and the character classes of the split patterns. The classes come from PCRE2 at first use,
+// so that the hand-written scanner and the regular expressions can never disagree about a letter
+// (PCRE2 10.42 has the tables of Unicode 14).
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -13,7 +14,8 @@ namespace data::unicode {
 
 inline constexpr std::size_t kValid = static_cast<std::size_t>(-1);
 
-// Position of the first byte that is not part of valid UTF-8 (no surrogates, nothing overlong), or kValid.
+// Position of the first byte that is not part of valid UTF-8 (no surrogates, nothing overlong), or
+// kValid.
 std::size_t first_invalid(std::string_view bytes);
 
 void append_utf8(std::string &out, char32_t code_point);
@@ -31,10 +33,13 @@ inline Decoded decode(const char *p) {
   if (u[0] < 0xF0) {
     return {static_cast<char32_t>((u[0] & 0x0F) << 12 | (u[1] & 0x3F) << 6 | (u[2] & 0x3F)), 3};
   }
-  return {static_cast<char32_t>((u[0] & 0x07) << 18 | (u[1] & 0x3F) << 12 | (u[2] & 0x3F) << 6 | (u[3] & 0x3F)), 4};
+  return {static_cast<char32_t>((u[0] & 0x07) << 18 | (u[1] & 0x3F) << 12 | (u[2] & 0x3F) << 6 |
+                                (u[3] & 0x3F)),
+          4};
 }
 
-// Classes that exclude one another. Unicode general categories, white space by the property White_Space.
+// Classes that exclude one another. Unicode general categories, white space by the property
+// White_Space.
 enum class Class : std::uint8_t {
   other,   // controls, unassigned, private use
   letter,  // L

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What short pieces encode to: one bounded table per thread (2 MiB), direct-mapped; a newcomer replaces what was in its slot.
-// A table belongs to one tokenizer at a time, known by its number; another one empties it.
+// What short pieces encode to: one bounded table per thread (2 MiB), direct-mapped; a newcomer
+// replaces what was in its slot. A table belongs to one tokenizer at a time, known by its number;
+// another one empties it.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -17,7 +18,8 @@ class WordCache {
 public:
   static constexpr std::size_t kMaxBytes = 23, kMaxTokens = 8;
   struct alignas(64) Slot {
-    std::uint64_t words[3]; // the piece, padded with zeros; its length in the last byte; length 0: empty
+    std::uint64_t
+        words[3]; // the piece, padded with zeros; its length in the last byte; length 0: empty
     std::uint32_t count;
     Token tokens[kMaxTokens];
   };
@@ -36,7 +38,8 @@ public:
   Slot &find(std::string_view piece, bool &hit) {
     std::uint64_t words[3];
     pack(piece, words);
-    const std::uint64_t mixed = (words[0] * 0x9E3779B97F4A7C15ULL) ^ (words[1] * 0xC2B2AE3D27D4EB4FULL) ^
+    const std::uint64_t mixed = (words[0] * 0x9E3779B97F4A7C15ULL) ^
+                                (words[1] * 0xC2B2AE3D27D4EB4FULL) ^
                                 (words[2] * 0x165667B19E3779F9ULL);
     Slot &slot = slots_[(mixed ^ mixed >> 29) * 0xBF58476D1CE4E5B9ULL >> (64 - kBits)];
     hit = slot.words[0] == words[0] && slot.words[1] == words[1] && slot.words[2] == words[2];

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The published DeepSeek-V3 tokenizer: golden vectors on which two other programs agree. The file is not part of the
-// repository: environment variable HADAL_SHARED, or ../shared beside the checkout.
+// The published DeepSeek-V3 tokenizer: golden vectors on which two other programs agree. The file
+// is not part of the repository: environment variable HADAL_SHARED, or ../shared beside the
+// checkout.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -20,7 +21,8 @@ using data::Token;
 std::filesystem::path genuine_file() {
   const char *shared = std::getenv("HADAL_SHARED");
   const std::filesystem::path root =
-      shared ? std::filesystem::path(shared) : std::filesystem::path(HADAL_SOURCE_DIR) / ".." / "shared";
+      shared ? std::filesystem::path(shared)
+             : std::filesystem::path(HADAL_SOURCE_DIR) / ".." / "shared";
   return root / "data" / "deepseek_v3_tokenizer" / "tokenizer.json";
 }
 
@@ -35,7 +37,8 @@ protected:
   static void TearDownTestSuite() { tokenizer_.reset(); }
   void SetUp() override {
     if (tokenizer_) return;
-    std::fprintf(stderr, "NOT TESTED: the published tokenizer is not at %s (set HADAL_SHARED)\n", genuine_file().c_str());
+    std::fprintf(stderr, "NOT TESTED: the published tokenizer is not at %s (set HADAL_SHARED)\n",
+                 genuine_file().c_str());
     GTEST_SKIP() << "no " << genuine_file();
   }
   static std::optional<data::Tokenizer> tokenizer_;
