@@ -155,7 +155,7 @@ private:
         const base::Hash128 hash = base::hash128(*text);
         if (held_out(hash, options_.validation) || !held_out({hash.low, 0}, share)) continue;
         trainer.add(*text);
-        report({"tokenizer", done + corpus.bytes_read(), total, 0, watch.seconds()});
+        report({"tokenizer", done + corpus.bytes_read(), total, 0, watch.seconds(), 0});
       }
       done += corpus.bytes_total();
     }
@@ -199,10 +199,14 @@ private:
       last = part->last;
       ++result_.parts_kept;
     }
-    EncodedStream stream(corpora_[s], *tokenizer_, options_, threads_);
-    const base::Stopwatch watch;
-    for (Skipped before; !last; ++index) {
-      const Part part = build_part(s, index, stream, before, watch);
+    Work work{s,
+              EncodedStream(corpora_[s], *tokenizer_, options_, threads_),
+              {},
+              {},
+              corpora_[s].bytes_read(),
+              0};
+    for (; !last; ++index) {
+      const Part part = build_part(work, index);
       base::write_file_atomic(part_path(s, index), part.to_json(), Exit::data, "E117");
       adopt(info, part);
       last = part.last;
@@ -225,23 +229,33 @@ private:
     if (part.validation.documents > 0) info.validation.shards.push_back(part.validation);
   }
 
-  // Documents until both splits together hold shard_tokens. before: what had been skipped when the part began.
-  Part build_part(std::size_t s, std::int64_t index, EncodedStream &stream, Skipped &before,
-                  const base::Stopwatch &watch) {
+  // What is at hand while a source is built.
+  struct Work {
+    std::size_t source;
+    EncodedStream stream;
+    base::Stopwatch watch;
+    Skipped before; // what had been skipped when the part began
+    std::uint64_t bytes_before;
+    std::int64_t tokens;
+  };
+
+  // Documents until both splits together hold shard_tokens.
+  Part build_part(Work &work, std::int64_t index) {
+    const std::size_t s = work.source;
     ShardWriter train(token_width()), validation(token_width());
     Part part;
     part.tokenizer_hash = tokenizer_hash_;
     part.last = true;
     Skipped now = corpora_[s].skipped();
     part.next = corpora_[s].tell();
-    while (const EncodedDocument *document = stream.peek()) {
+    while (const EncodedDocument *document = work.stream.peek()) {
       (document->validation ? validation : train).add(document->tokens, document->text_bytes);
       part.next = document->after;
       now = document->skipped;
+      work.tokens += static_cast<std::int64_t>(document->tokens.size());
       report({options_.sources[s].name, document->bytes_read, corpora_[s].bytes_total(),
-              train.tokens() + validation.tokens() + index * options_.shard_tokens,
-              watch.seconds()});
-      stream.pop();
+              work.tokens, work.watch.seconds(), work.bytes_before});
+      work.stream.pop();
       if (train.tokens() + validation.tokens() < options_.shard_tokens) continue;
       part.last = false;
       break;
@@ -250,8 +264,8 @@ private:
       part.next = corpora_[s].tell();
       now = corpora_[s].skipped();
     }
-    part.skipped = {now.empty - before.empty, now.bad - before.bad};
-    before = now;
+    part.skipped = {now.empty - work.before.empty, now.bad - work.before.bad};
+    work.before = now;
     const std::string name = fmt::format("{}/{}-{:05}", folder_, options_.sources[s].name, index);
     if (train.documents() > 0) part.train = train.write(directory_, name + ".train.tokens");
     if (validation.documents() > 0)
@@ -313,9 +327,9 @@ private:
 } // namespace
 
 double BuildProgress::eta() const {
-  if (bytes == 0 || seconds < 0.5) return -1.0;
+  if (bytes <= bytes_before || seconds < 0.5) return -1.0;
   return seconds * static_cast<double>(bytes_total - std::min(bytes, bytes_total)) /
-         static_cast<double>(bytes);
+         static_cast<double>(bytes - bytes_before);
 }
 
 BuildResult build(const BuildRequest &request) { return Builder(request).run(); }

@@ -21,6 +21,7 @@ struct BuildProgress {
   std::uint64_t bytes = 0, bytes_total = 0; // of the stage's text
   std::int64_t tokens = 0;                  // of the stage so far
   double seconds = 0.0;                     // since the stage began
+  std::uint64_t bytes_before = 0;           // done by an earlier build that was interrupted
   double eta() const;                       // seconds left; negative while unknown
 };
 

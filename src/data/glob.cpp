@@ -8,6 +8,7 @@
 #include <system_error>
 #include <utility>
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -157,7 +158,7 @@ private:
   }
 
   void add(const fs::path &path, const struct stat &status) {
-    if (::access(path.c_str(), R_OK) != 0) fail(path, std::strerror(errno));
+    if (::faccessat(AT_FDCWD, path.c_str(), R_OK, AT_EACCESS) != 0) fail(path, std::strerror(errno));
     ++matched;
     if (!seen_.insert({status.st_dev, status.st_ino}).second) return;
     files_.push_back(
