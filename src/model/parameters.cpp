@@ -130,7 +130,7 @@ void initialise(Context &ctx, const Layout &layout, std::uint64_t seed, Vec<floa
         to(i) = init == arch::Init::one ? 1.0F : 0.0F;
     });
   }
-  ctx.exec.fence("model::initialise"); // reason: start of a run, values are read by the host next
+  tensor::fence(ctx, "model::initialise"); // reason: start of a run, values are read by the host next
 }
 
 template <class A> void refresh_compute(Context &ctx, const Layout &layout, Vec<const float> master, Vec<A> compute) {

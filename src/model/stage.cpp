@@ -222,7 +222,7 @@ template <class A> MicroLoss Stage<A>::read_losses(Context &ctx, const Tape &tap
   const auto sum = [&](auto v) {
     auto host = Kokkos::create_mirror_view(v);
     Kokkos::deep_copy(ctx.exec, host, v);
-    ctx.exec.fence("model::stage::read_losses"); // reason: the host adds them in row order
+    tensor::fence(ctx, "model::stage::read_losses"); // reason: the host adds them in row order
     double total = 0;
     for (std::size_t i = 0; i < host.extent(0); ++i) total += host(i);
     return total;

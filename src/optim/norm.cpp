@@ -41,7 +41,7 @@ double SquareSum::operator()(tensor::Context &ctx, tensor::Vec<const float> valu
     partial(b) = lane[0];
   });
   Kokkos::deep_copy(ctx.exec, Kokkos::View<double *, Kokkos::HostSpace>(host_.data(), blocks), tensor::Vec<double>(partial.data(), blocks));
-  ctx.exec.fence("optim::square_sum"); // reason: the host folds the blocks
+  tensor::fence(ctx, "optim::square_sum"); // reason: the host folds the blocks
   return tree_sum(std::vector<double>(host_.data(), host_.data() + blocks));
 }
 

@@ -40,4 +40,13 @@ struct Context {
   }
 };
 
+// Waits for all launched work. The reason is the name under which profilers show it (Kokkos 4; older ones take no name).
+inline void fence(const Context &ctx, [[maybe_unused]] const char *reason) {
+#if KOKKOS_VERSION >= 30500
+  ctx.exec.fence(reason);
+#else
+  ctx.exec.fence();
+#endif
+}
+
 } // namespace tensor

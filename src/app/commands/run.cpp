@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/commands/run.hpp"
+
+#include <cstdio>
+
+#include <fmt/format.h>
+
+#include "app/kokkos_session.hpp"
+#include "arch/counts.hpp"
+#include "base/text.hpp"
+#include "checkpoint/checkpoint.hpp"
+#include "train/history.hpp"
+#include "train/pretrain.hpp"
+
+namespace app {
+namespace {
+
+// What a deck asks of a machine, beside what this one has: a note, not an error, so that large decks can be checked on a laptop.
+void print_check(const deck::Deck &deck, const train::Options &o) {
+  const auto counts = arch::count_parameters(o.dims);
+  arch::StateFormat format;
+  format.moment = o.optimizer.moments == optim::MomentType::bf16 ? 2 : 4;
+  format.compute = o.precision.compute == train::Compute::bf16 ? 2 : 0;
+  format.average = o.average.beta > 0 ? 4 : 0;
+  const auto state = arch::state_bytes(o.dims, format);
+  fmt::print("{}", deck.echo());
+  fmt::print("\n{}: the deck is valid.\n", deck.path());
+  fmt::print("parameters  {} (MTP {} more), {} activated\n", base::text::with_commas(counts.main), base::text::with_commas(counts.mtp), base::text::with_commas(counts.activated));
+  fmt::print("state       {} in all: masters, gradients, moments{}\n", base::text::bytes(state.total()), format.compute > 0 ? ", bf16 copies" : "");
+  fmt::print("ranks       {} (dp {} x pp {}); this machine runs 1\n", o.parallel.dp * o.parallel.pp, o.parallel.dp, o.parallel.pp);
+  const auto data = data::directory_of(o.data, deck.path());
+  fmt::print("data        {}{}\n", data.string(), std::filesystem::exists(data / "manifest.json") ? "" : " (not built yet: hadal data build " + deck.path() + ")");
+  if (!o.run.init_from.empty()) fmt::print("init_from   {}, step {}\n", o.run.init_from, checkpoint::Reader::open(o.run.init_from).step());
+}
+
+} // namespace
+
+int run(const RunArguments &arguments) {
+  deck::Deck deck = deck::Deck::read(arguments.deck, arguments.overrides);
+  const train::Options options = train::read_options(deck);
+  if (arguments.explain) {
+    fmt::print("{}", deck.explain());
+    return 0;
+  }
+  if (arguments.check) {
+    print_check(deck, options);
+    return 0;
+  }
+  const KokkosSession kokkos;
+  train::Launch launch;
+  launch.restart = arguments.restart;
+  launch.resolved_deck = deck.resolved_toml();
+  launch.echo = deck.echo();
+  return train::pretrain(options, launch);
+}
+
+} // namespace app

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/options.hpp"
+
+#include <bit>
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "arch/options.hpp"
+
+namespace train {
+namespace {
+
+void check_batch(const deck::Deck &deck, const Options &o) {
+  const std::int64_t unit = o.batch.micro_batch * o.parallel.dp * (o.shards() > 1 ? o.shards() / std::min(o.shards(), o.parallel.dp) : 1);
+  if (o.batch.global_batch % unit != 0)
+    deck.fail("batch", "global_batch", "E020", fmt::format("it must be a multiple of {}: micro_batch ({}) x dp ({}){}", unit, o.batch.micro_batch, o.parallel.dp, o.shards() > 1 ? fmt::format(", {} shards", o.shards()) : ""));
+  if (o.batch.ramp_tokens > 0 && (o.batch.start == 0 || o.batch.start > o.batch.global_batch || o.batch.start % unit != 0))
+    deck.fail("batch", "start", "E021", fmt::format("a ramp starts between {} and global_batch ({}), in multiples of {}", unit, o.batch.global_batch, unit));
+  if (o.batch.start > 0 && o.batch.ramp_tokens == 0) deck.fail("batch", "start", "E021", "start needs ramp_tokens");
+  if (o.batch.sequence <= o.dims.mtp_depth + 1)
+    deck.fail("batch", "sequence", "E022", fmt::format("{} MTP modules need sequences of more than {} tokens", o.dims.mtp_depth, o.dims.mtp_depth + 1));
+}
+
+void check_parallel(const deck::Deck &deck, const Options &o) {
+  const auto &p = o.parallel;
+  if (p.dp % p.ep != 0) deck.fail("parallel", "ep", "E014", fmt::format("ep must divide dp ({})", p.dp));
+  if (o.dims.moe() && o.dims.experts % p.ep != 0) deck.fail("parallel", "ep", "E014", fmt::format("{} routed experts cannot be shared evenly by {} expert-parallel ranks", o.dims.experts, p.ep));
+  if (!std::has_single_bit(static_cast<std::uint64_t>(p.shards))) deck.fail("parallel", "shards", "E023", "it must be a power of two");
+  if (o.shards() > 1 && o.shards() % p.dp != 0) deck.fail("parallel", "shards", "E023", fmt::format("it must be a multiple of dp ({}) under any_layout", p.dp));
+  if (p.pp > o.dims.layers) deck.fail("parallel", "pp", "E024", fmt::format("{} layers cannot be shared by {} pipeline ranks", o.dims.layers, p.pp));
+}
+
+void check_rest(const deck::Deck &deck, const Options &o) {
+  if (o.rate.tail1_tokens > 0 && o.rate.cosine_tokens == 0) deck.fail("rate", "tail_tokens", "E025", "a tail follows the cosine: give cosine_tokens");
+  if (o.rate.final_rate > o.rate.peak) deck.fail("rate", "final", "E025", fmt::format("it must not be above peak ({})", o.rate.peak));
+  if (o.train.on_bad_loss == BadLoss::roll_back && o.checkpoint.every == 0 && o.checkpoint.every_time == 0)
+    deck.fail("train", "on_bad_loss", "E026", "roll_back needs checkpoints: give checkpoint.every or checkpoint.every_time");
+  if (o.train.spike_factor != 0 && o.train.spike_factor <= 1) deck.fail("train", "spike_factor", "E027", "0, or a number above 1");
+}
+
+} // namespace
+
+Options read_options(deck::Deck &deck) {
+  Options o;
+  o.deck_path = deck.path();
+  o.deck_name = std::filesystem::path(deck.path()).stem().string();
+  deck.read_table("run", o.run);
+  o.dims = arch::read_dims(deck);
+  deck.read_table("mtp", o.mtp);
+  o.data = data::read_options(deck);
+  deck.read_table("batch", o.batch);
+  deck.read_table("precision", o.precision);
+  deck.read_table("recompute", o.recompute);
+  deck.read_table("optimizer", o.optimizer);
+  deck.read_table("rate", o.rate);
+  deck.read_table("balance", o.balance);
+  deck.read_table("average", o.average);
+  deck.read_table("parallel", o.parallel);
+  deck.read_table("train", o.train);
+  deck.read_table("checkpoint", o.checkpoint);
+  deck.finish();
+  check_parallel(deck, o);
+  check_batch(deck, o);
+  check_rest(deck, o);
+  if (o.run.directory.empty()) o.run.directory = (std::filesystem::path("checkpoints") / o.deck_name).string();
+  return o;
+}
+
+std::vector<std::pair<std::string, std::vector<deck::KeyInfo>>> declared_keys() {
+  std::vector<std::pair<std::string, std::vector<deck::KeyInfo>>> all;
+  all.emplace_back("run", deck::declare<RunTable>("run"));
+  for (auto &table : arch::declared_keys()) all.push_back(table);
+  auto more = deck::declare<optim::MtpLossOptions>("mtp");
+  for (auto &[name, keys] : all)
+    if (name == "mtp") keys.insert(keys.end(), more.begin(), more.end());
+  all.emplace_back("data", deck::declare<data::Options>("data"));
+  all.emplace_back("data.source", deck::declare<data::SourceOptions>("data.source"));
+  all.emplace_back("batch", deck::declare<BatchTable>("batch"));
+  all.emplace_back("precision", deck::declare<PrecisionTable>("precision"));
+  all.emplace_back("recompute", deck::declare<arch::Recompute>("recompute"));
+  all.emplace_back("optimizer", deck::declare<optim::AdamwOptions>("optimizer"));
+  all.emplace_back("rate", deck::declare<optim::RateOptions>("rate"));
+  all.emplace_back("balance", deck::declare<optim::BalanceOptions>("balance"));
+  all.emplace_back("average", deck::declare<optim::AverageOptions>("average"));
+  all.emplace_back("parallel", deck::declare<ParallelTable>("parallel"));
+  all.emplace_back("train", deck::declare<TrainTable>("train"));
+  all.emplace_back("checkpoint", deck::declare<CheckpointTable>("checkpoint"));
+  return all;
+}
+
+} // namespace train

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Pretraining on this machine: the loop of steps, restart, stops, checkpoints, validation, history.
+#include <string>
+
+#include "train/options.hpp"
+
+namespace train {
+
+struct Launch {
+  std::string restart = "auto";   // auto, none, or a checkpoint
+  std::string resolved_deck;      // TOML, written into checkpoints and beside the log
+  std::string echo;               // aligned echo of the deck
+};
+
+// Returns an exit code: 0 finished, 75 stopped in good order, 4 numbers. Throws UserError.
+int pretrain(const Options &options, const Launch &launch);
+
+} // namespace train

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Everything of a training run that a checkpoint holds: weights (FP32 masters, router biases among them), moments, the average, counters
+// and the data cursor. A = compute dtype, M = moment storage.
+#include <memory>
+#include <optional>
+
+#include "checkpoint/checkpoint.hpp"
+#include "data/sampler.hpp"
+#include "model/parameters.hpp"
+#include "optim/average.hpp"
+#include "train/options.hpp"
+
+namespace train {
+
+struct Counters {
+  std::int64_t step = 0;             // optimiser steps done or skipped
+  std::int64_t updates = 0;          // of these, steps that moved the weights
+  std::int64_t tokens = 0, samples = 0;
+  std::int64_t skipped = 0, rolled_back = 0;
+  double mean_loss = 0;              // running mean of the main loss, for spikes; 0 before the first step
+  data::Cursor cursor;
+  std::vector<std::pair<std::int64_t, std::int64_t>> avoid; // ranges of samples that a roll-back left out: [first, last)
+  nlohmann::json to_json() const;
+  static Counters from_json(const nlohmann::json &json);
+};
+
+// Storage of one moment in either dtype.
+struct Moments {
+  tensor::Vec<float> f32;
+  tensor::Vec<numerics::bf16> bf16;
+};
+
+class State {
+public:
+  State(const Options &options, const model::Layout &layout);
+
+  const model::Layout &layout;
+  tensor::Vec<float> master;
+  Moments first, second;
+  optim::HostFloats average;         // empty without [average]
+  Counters counters;
+
+  // Sections whose items point to host memory: to the live buffers where the host reaches them, otherwise to copies made here.
+  // with_copies: always to copies, which stay unchanged while training goes on.
+  std::vector<checkpoint::Section> sections(tensor::Context &ctx, bool with_copies);
+  // Fills the state from a checkpoint: everything, or the weights alone (moments, counters and average stay as they are).
+  void read(tensor::Context &ctx, const checkpoint::Reader &reader, bool weights_only);
+  std::string hash(tensor::Context &ctx);
+  std::size_t device_bytes() const;
+  bool bf16_moments() const { return second.bf16.extent(0) > 0; }
+
+private:
+  struct Copies {
+    Kokkos::View<float *, Kokkos::HostSpace> master, first, second, average;
+    Kokkos::View<numerics::bf16 *, Kokkos::HostSpace> first_bf16, second_bf16;
+  };
+  Copies copies_;
+};
+
+} // namespace train

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// One optimiser step on this rank: batch, losses, gradients, norm, update, balance.
+#include <memory>
+#include <vector>
+
+#include "model/stage.hpp"
+#include "optim/norm.hpp"
+#include "tensor/arena.hpp"
+#include "train/gradients.hpp"
+#include "train/state.hpp"
+
+namespace train {
+
+enum class Verdict { good, not_finite, spike };
+
+struct StepReport {
+  double loss = 0;                 // mean over the valid targets
+  std::vector<double> mtp;         // the same for each depth
+  double balance = 0;              // sequence-wise balance loss, mean over samples, summed over layers
+  double grad_norm = 0, rate = 0;
+  bool clipped = false;
+  Verdict verdict = Verdict::good;
+  std::string where;               // first value that is not finite: layer and tensor
+  std::int64_t first_sample = 0, samples = 0;
+  std::vector<std::int64_t> load_BE; // MoE blocks x experts, on the host
+};
+
+struct Validation {
+  double loss = 0, bits_per_byte = 0;
+  std::int64_t tokens = 0, bytes = 0;
+};
+
+// What a step needs beside the state: compute copies, gradients, arena, model. A = compute dtype.
+template <class A> class Trainer {
+public:
+  Trainer(const Options &options, State &state, const data::Sampler &sampler);
+
+  // Draws the next batch (advances the cursor), runs it and, when all is well, moves the weights. A bad step leaves weights and
+  // moments as they were; counters.step, tokens and cursor advance in any case.
+  StepReport step();
+  // Mean loss of held-out samples [0, count); count 0: all.
+  Validation validate(std::int64_t count);
+  void weights_changed(); // after a restart or a roll-back: makes the compute copies again
+
+  tensor::Context &context() { return ctx_; }
+  std::size_t planned_bytes() const; // state + gradients + arena
+  const tensor::Arena &arena() const { return arena_; }
+  std::int64_t moe_blocks() const { return stage_.moe_blocks(); }
+
+private:
+  struct Divisors {
+    std::vector<model::Index> valid; // main, depth 1, ...
+  };
+  std::vector<data::Sample> draw(std::int64_t count);
+  void run_micro_batches(const std::vector<data::Sample> &samples, StepReport &report);
+  void judge(StepReport &report);
+  void update(const StepReport &report, tensor::Vec<float> gradient);
+  void read_loads(StepReport &report);
+  std::string locate(tensor::Vec<float> gradient);
+
+  const Options &options_;
+  State &state_;
+  const data::Sampler &sampler_;
+  model::Stage<A> stage_;
+  tensor::Arena arena_;
+  tensor::WorkCounter counter_;
+  tensor::Context ctx_;
+  tensor::Vec<A> compute_;
+  model::Weights<A> weights_;
+  Gradients gradients_;
+  model::BatchBuffers buffers_;
+  std::unique_ptr<model::BatchBuffers> single_;
+  optim::SquareSum square_sum_;
+  tensor::Mat<std::int64_t> load_BE_;
+};
+
+} // namespace train
