@@ -2,13 +2,25 @@
 #include "deck/document.hpp"
 
 #include <algorithm>
-#include <set>
 #include <sstream>
+#include <stdexcept>
 
+// The TOML library is compiled here, with its assertions as exceptions: malformed text reaches one
+// of them (3.3: a value that begins with a terminator) and must end as an error of the deck.
+#undef NDEBUG
+#undef TOML_HEADER_ONLY
+#undef TOML_SHARED_LIB
+#define TOML_HEADER_ONLY 1
 #define TOML_EXCEPTIONS 1
+#define TOML_ASSERT(condition) ((condition) ? void() : throw std::domain_error(#condition))
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpragmas"
+#pragma GCC diagnostic ignored "-Wterminate"
 #include <toml++/toml.h>
+#pragma GCC diagnostic pop
 
 #include "base/text.hpp"
+#include "deck/letters.hpp"
 
 namespace deck {
 namespace {
@@ -18,7 +30,9 @@ using base::UserError;
 
 // Dotted keys nest without limit in the TOML library, and taking down a deep tree would end the
 // stack.
-constexpr int kMostDots = 16;
+constexpr int kMostDots = 16, kMostDepth = 40;
+
+[[noreturn]] void syntax_error(int line, const std::string &why) { throw SyntaxError{line, why}; }
 
 std::string line_of(std::string_view text, int line) {
   for (; line > 1 && !text.empty(); --line) {
@@ -34,24 +48,17 @@ std::string line_of(std::string_view text, int line) {
   return base::text::valid_utf8(shown) ? shorten(shown) : "(bytes that are not text)";
 }
 
-[[noreturn]] void not_toml(std::string_view text, const std::string &name, int line,
-                           const std::string &why) {
-  throw UserError(Exit::deck, "E002", fmt::format("{}:{}", name, line), line_of(text, line), why);
-}
-
 // Faults that are found before the TOML library sees the text.
-void check_text(std::string_view text, const std::string &name) {
-  if (text.size() > kMostDeckBytes)
-    throw UserError(Exit::deck, "E001", name, "is too large", "A deck has at most 1 MiB.");
+void check_text(std::string_view text) {
   int line = 1, dots = 0;
   std::size_t begin = 0;
   char quote = 0; // inside a string of one line, or a comment ('#')
   for (std::size_t i = 0; i <= text.size(); ++i) {
     const char c = i < text.size() ? text[i] : '\n';
-    if (c == '\0') not_toml(text, name, line, "A deck is UTF-8 text; this file holds zero bytes.");
+    if (c == '\0') syntax_error(line, "A deck is UTF-8 text; this file holds zero bytes.");
     if (c == '\n') {
       if (!base::text::valid_utf8(text.substr(begin, i - begin)))
-        not_toml(text, name, line, "A deck is UTF-8 text; these bytes are not.");
+        syntax_error(line, "A deck is UTF-8 text; these bytes are not.");
       begin = i + 1;
       ++line;
       dots = quote = 0;
@@ -61,34 +68,62 @@ void check_text(std::string_view text, const std::string &name) {
     } else if (c == '"' || c == '\'' || c == '#') {
       quote = c;
     } else if (c == '.' && ++dots > kMostDots) {
-      not_toml(
-          text, name, line,
-          fmt::format("More than {} dots in a row: a deck's tables are not this deep.", kMostDots));
+      syntax_error(line,
+                   fmt::format("More than {} dots in a row: tables are not this deep.", kMostDots));
     } else if (std::string_view("=,{[").find(c) != std::string_view::npos) {
       dots = 0;
     }
   }
 }
 
-Node convert(const toml::node &from, Origin origin, const std::string &name) {
+// The library's assertions tell no place: the first line whose end makes it fail so.
+int malformed_line(std::string_view text) {
+  const auto fails = [](std::string_view part) {
+    try {
+      (void)toml::parse(part);
+    } catch (const std::domain_error &) {
+      return true;
+    } catch (const toml::parse_error &) {
+    }
+    return false;
+  };
+  std::vector<std::size_t> ends;
+  for (std::size_t i = 0; i < text.size(); ++i)
+    if (text[i] == '\n') ends.push_back(i + 1);
+  const auto first = std::partition_point(
+      ends.begin(), ends.end(), [&](std::size_t end) { return !fails(text.substr(0, end)); });
+  return static_cast<int>(first - ends.begin()) + 1;
+}
+
+// What the library gives, as our tree.
+struct Source {
+  const Letters &letters;
+  const std::string &name;
+  Origin origin;
+};
+
+Node convert(const toml::node &from, const Source &source, int depth = 0) {
+  if (depth > kMostDepth)
+    throw SyntaxError{static_cast<int>(from.source().begin.line),
+                      fmt::format("More than {} levels: a deck is not this deep.", kMostDepth)};
   Node node;
-  node.origin = origin;
-  node.file = name;
+  node.origin = source.origin;
+  node.file = source.name;
   node.line = static_cast<int>(from.source().begin.line);
   if (const toml::table *table = from.as_table()) {
     for (const auto &[key, value] : *table) {
-      Node member = convert(value, origin, name);
+      Node member = convert(value, source, depth + 1);
       member.line = static_cast<int>(key.source().begin.line);
-      node.members.emplace_back(std::string(key.str()), std::move(member));
+      node.members.emplace_back(source.letters.show(key.str()), std::move(member));
     }
     std::stable_sort(node.members.begin(), node.members.end(),
                      [](const auto &a, const auto &b) { return a.second.line < b.second.line; });
   } else if (const toml::array *list = from.as_array()) {
     node.kind = Kind::list;
-    for (const toml::node &item : *list) node.items.push_back(convert(item, origin, name));
+    for (const toml::node &item : *list) node.items.push_back(convert(item, source, depth + 1));
   } else if (const auto *text = from.as_string()) {
     node.kind = Kind::text;
-    node.text = text->get();
+    node.text = source.letters.show(text->get());
   } else if (const auto *integer = from.as_integer()) {
     node.kind = Kind::integer;
     node.integer = integer->get();
@@ -107,108 +142,39 @@ Node convert(const toml::node &from, Origin origin, const std::string &name) {
   return node;
 }
 
-[[noreturn]] void bad_override(const std::string &given, const std::string &why) {
-  throw UserError(Exit::deck, "E004", "command line", shorten(given),
-                  why + "\nAn override reads table.key=value, for instance train.steps=20.");
-}
-
-bool is_bare_key(const std::string &part) {
-  return !part.empty() && std::all_of(part.begin(), part.end(), [](unsigned char c) {
-    return std::isalnum(c) != 0 || c == '_' || c == '-';
-  });
-}
-
-// TOML where it is TOML; else the bare word is the text itself.
-Node override_value(const std::string &given, const std::string &raw) {
-  if (!base::text::valid_utf8(raw) ||
-      std::any_of(raw.begin(), raw.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; }))
-    bad_override(given, "The value holds control characters or is not UTF-8.");
-  Node node;
-  const bool quoted =
-      !raw.empty() && std::string_view("\"'[{").find(raw[0]) != std::string_view::npos;
-  try {
-    if (!quoted && raw.find('#') != std::string::npos) throw std::invalid_argument("a bare word");
-    const toml::table table = toml::parse("value = " + raw + "\n");
-    node = convert(*table.get("value"), Origin::command_line, "command line");
-  } catch (const toml::parse_error &error) {
-    if (quoted) bad_override(given, std::string(error.description()) + ".");
-    node.kind = Kind::text;
-    node.text = raw;
-  } catch (const std::invalid_argument &) {
-    node.kind = Kind::text;
-    node.text = raw;
-  }
-  node.origin = Origin::command_line;
-  node.raw = raw;
-  return node;
-}
-
-// The member that a part of an override's path names; tables are made on the way.
-Node &descend(Node &node, const std::string &part, const std::string &given) {
-  if (node.kind == Kind::list) {
-    const Node *item = node.at(part);
-    if (item == nullptr)
-      bad_override(given,
-                   fmt::format("{} is not an element of this list: it has {}, counted from 0.",
-                               part, node.items.size()));
-    return *const_cast<Node *>(item);
-  }
-  if (node.kind != Kind::table)
-    bad_override(given, fmt::format("What stands before \"{}\" is {} at {}, not a table.", part,
-                                    type_name(node.kind), node.where()));
-  if (Node *found = node.find(part)) return *found;
-  Node table;
-  table.origin = Origin::command_line;
-  node.members.emplace_back(part, std::move(table));
-  return node.members.back().second;
-}
-
 } // namespace
+
+Node parse_tree(std::string_view text, const std::string &name, Origin origin) {
+  check_text(text);
+  Letters letters;
+  const std::optional<std::string> hidden = letters.hide(text);
+  if (!hidden)
+    syntax_error(1,
+                 "More than 65,000 different letters, or letters of plane 16: this is not a deck.");
+  try {
+    return convert(toml::parse(*hidden), {letters, name, origin});
+  } catch (const toml::parse_error &error) {
+    const std::string why = letters.show(error.description());
+    throw SyntaxError{std::max(1, static_cast<int>(error.source().begin.line)),
+                      fmt::format("{} (column {}).", why, error.source().begin.column),
+                      why.find("redefine") != std::string::npos};
+  } catch (const std::domain_error &) {
+    syntax_error(malformed_line(*hidden), "A value of this line is malformed.");
+  }
+}
 
 Node parse_document(std::string_view text, const std::string &name, Origin origin) {
   if (text.substr(0, 3) == "\xEF\xBB\xBF") text.remove_prefix(3); // byte order mark
-  check_text(text, name);
+  if (text.size() > kMostDeckBytes)
+    throw UserError(Exit::deck, "E001", name, "is too large", "A deck has at most 1 MiB.");
   try {
-    return convert(toml::parse(text), origin, name);
-  } catch (const toml::parse_error &error) {
-    const int line = std::max(1, static_cast<int>(error.source().begin.line));
-    const std::string why(error.description());
-    if (why.find("redefine") != std::string::npos)
-      throw UserError(Exit::deck, "E003", fmt::format("{}:{}", name, line), line_of(text, line),
-                      "This key or table was given before; keep one of the two (" + why + ").");
-    not_toml(text, name, line, fmt::format("{} (column {}).", why, error.source().begin.column));
-  }
-}
-
-void apply_overrides(Node &root, const std::vector<std::string> &overrides) {
-  std::set<std::string> seen;
-  for (const std::string &given : overrides) {
-    const std::size_t equals = given.find('=');
-    if (equals == std::string::npos) bad_override(given, "There is no \"=\" in it.");
-    const std::string path = given.substr(0, equals);
-    const std::vector<std::string> parts = split_path(path);
-    if (parts.size() < 2) bad_override(given, "The table's name is missing.");
-    if (parts.size() > kMostDots) bad_override(given, "A deck's tables are not this deep.");
-    if (!std::all_of(parts.begin(), parts.end(), is_bare_key))
-      bad_override(given, "Names are made of letters, digits, \"_\" and \"-\".");
-    if (!seen.insert(path).second)
-      throw UserError(Exit::deck, "E003", "command line", shorten(given),
-                      "This key was given twice on the command line; keep one of the two.");
-    Node *node = &root;
-    for (const std::string &part : parts) node = &descend(*node, part, given);
-    if (node->kind == Kind::table && !node->members.empty())
-      bad_override(given, path + " is a table; name one of its keys.");
-    *node = override_value(given, given.substr(equals + 1));
-  }
-}
-
-void fill_from(Node &root, const Node &restart) {
-  for (const auto &[name, value] : restart.members) {
-    Node *mine = root.find(name);
-    if (mine == nullptr)
-      root.members.emplace_back(name, value);
-    else if (mine->kind == Kind::table && value.kind == Kind::table)
-      fill_from(*mine, value);
+    return parse_tree(text, name, origin);
+  } catch (const SyntaxError &error) {
+    const std::string advice =
+        error.repeated ? "This key or table was given before; keep one of the two.\n" : "";
+    throw UserError(Exit::deck, error.repeated ? "E003" : "E002",
+                    fmt::format("{}:{}", name, error.line), line_of(text, error.line),
+                    advice + error.why);
   }
 }
 

@@ -12,6 +12,14 @@ namespace deck {
 
 inline constexpr std::size_t kMostDeckBytes = 1 << 20;
 
+// What is wrong with a text, before anybody knows whose text it is.
+struct SyntaxError {
+  int line = 1;
+  std::string why;
+  bool repeated = false; // a key or table was given twice
+};
+
+Node parse_tree(std::string_view text, const std::string &name, Origin origin); // SyntaxError
 Node parse_document(std::string_view text, const std::string &name, Origin origin);
 
 // "table.key=value" each; later precedence over the file. The same key twice is an error.

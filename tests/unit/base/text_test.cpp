@@ -123,7 +123,7 @@ TEST(Hash, IsXxh3) {
   EXPECT_EQ(base::hash128("").hex(), "99aa06d3014798d86001c324468d497f");
   EXPECT_EQ(base::hash64(""), 0x2d06800538d394c2U);
   std::string big; // long inputs take the vector body: the same values as the library's own body
-  for (int i = 0; i < (1 << 20); ++i) big += static_cast<char>(i * i >> 7);
+  for (std::uint32_t i = 0; i < (1 << 20); ++i) big += static_cast<char>(i * i >> 7);
   const XXH128_hash_t library = XXH3_128bits(big.data(), big.size());
   EXPECT_EQ(base::hash128(big), (base::Hash128{library.high64, library.low64}));
   EXPECT_EQ(base::hash64(big), XXH3_64bits(big.data(), big.size()));

@@ -60,6 +60,20 @@ weight = "2.5k"
   EXPECT_EQ(all.sources[1].weight, 2500);
 }
 
+TEST(Deck, LettersBeyondAsciiComeThrough) {
+  const char *all =
+      "\xC2\xA0 \xC3\xA9\xC3\xA8 \xE2\x80\xA8 \xEF\xBF\xBD \xEE\x80\x80 \xE6\xB7\xB1\xE6\xB5\xB7 "
+      "\xF0\x9F\x8C\x8A\xF3\xB0\x80\x80\xF4\x80\x80\x80";
+  for (const std::string quote : {"'", "\"", "'''", "\"\"\""})
+    EXPECT_EQ(parsed("# " + std::string(all) + "\n[run] # \xC3\xA9\nname = " + quote + all + quote)
+                  .run.name,
+              all);
+  EXPECT_EQ(parsed("run.name = \"\\u00e9\\uE000\xC3\xA9\"").run.name,
+            "\xC3\xA9\xEE\x80\x80\xC3\xA9");
+  EXPECT_EQ(parsed("run.name = \"\"\"a\\\n  \xC3\xA9\"\"\"").run.name, "a\xC3\xA9");
+  EXPECT_EQ(parsed("", {"run.name=\xC3\xA9t\xC3\xA9"}).run.name, "\xC3\xA9t\xC3\xA9");
+}
+
 TEST(Deck, TwoStructsMayShareATable) {
   struct More {
     bool extra;
