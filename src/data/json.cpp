@@ -9,6 +9,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "data/unicode.hpp"
+
 namespace data {
 
 namespace {
@@ -70,9 +72,8 @@ public:
 
   bool parse_error(std::size_t position, const std::string &token,
                    const nlohmann::detail::exception &) {
-    const std::string shown = token.size() > 40 ? "..." + token.substr(token.size() - 40) : token;
-    throw JsonError(fmt::format("no valid JSON at {}, near {:?}", place(text_, position),
-                                fmt::string_view(shown)));
+    throw JsonError(
+        fmt::format("no valid JSON at {}, near {}", place(text_, position), shown(token, 40)));
   }
 
   Json root;
@@ -128,6 +129,33 @@ const char *Json::kind() const {
   constexpr std::array<const char *, 7> names = {
       "null", "true or false", "a whole number", "a number", "a string", "an array", "an object"};
   return names[value.index()];
+}
+
+std::string shown(std::string_view bytes, std::size_t most) {
+  std::string out = "\"";
+  if (bytes.size() > most) {
+    out += "...";
+    bytes.remove_prefix(bytes.size() - most);
+    while (!bytes.empty() && (static_cast<unsigned char>(bytes[0]) & 0xC0) == 0x80) {
+      bytes.remove_prefix(1);
+    }
+  }
+  while (!bytes.empty()) {
+    const std::size_t valid = std::min(unicode::first_invalid(bytes), bytes.size());
+    for (const char c : bytes.substr(0, valid)) {
+      if (c == '"' || c == '\\') out += '\\';
+      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
+        out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+      } else {
+        out += c;
+      }
+    }
+    bytes.remove_prefix(valid);
+    if (bytes.empty()) break;
+    out += fmt::format("\\x{:02x}", static_cast<unsigned char>(bytes[0]));
+    bytes.remove_prefix(1);
+  }
+  return out + '"';
 }
 
 void write_json_string(std::string &out, std::string_view utf8) {

@@ -34,6 +34,10 @@ struct Json {
   void write(std::string &out, int indent = 0) const;
 };
 
+// For messages: between quotes, controls and whatever is not valid UTF-8 as \xHH; the end of a long
+// text only. (fmt 9 aborts when it is asked to show cut UTF-8.)
+std::string shown(std::string_view bytes, std::size_t most = 60);
+
 void write_json_string(std::string &out, std::string_view utf8);
 
 } // namespace data

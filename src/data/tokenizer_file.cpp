@@ -232,14 +232,15 @@ private:
     id_of_.reserve(members.size());
     for (const auto &[text, value] : members) {
       const auto *id = value.as<std::int64_t>();
-      if (!id) fail("model.vocab", "gives {:?} {}; ids are whole numbers", text, value.kind());
+      if (!id) fail("model.vocab", "gives {} {}; ids are whole numbers", shown(text), value.kind());
       if (*id < 0 || *id >= size) {
-        fail("model.vocab", "gives {:?} the id {}; {} entries have the ids 0 to {} without holes",
-             text, *id, size, size - 1);
+        fail("model.vocab", "gives {} the id {}; {} entries have the ids 0 to {} without holes",
+             shown(text), *id, size, size - 1);
       }
       const auto i = static_cast<std::size_t>(*id);
       if (taken[i])
-        fail("model.vocab", "gives {:?} and {:?} the same id {}", file_.vocabulary[i], text, *id);
+        fail("model.vocab", "gives {} and {} the same id {}", shown(file_.vocabulary[i]),
+             shown(text), *id);
       taken[i] = true;
       file_.vocabulary[i] = text;
       id_of_.emplace(text, static_cast<Token>(*id));
@@ -247,8 +248,8 @@ private:
     for (int byte = 0; byte < 256; ++byte) {
       const std::string &text = byte_alphabet::text_of(static_cast<unsigned char>(byte));
       if (!id_of_.contains(text)) {
-        fail("model.vocab",
-             "lacks {:?}, the token of byte {}; byte-level merges begin with all 256", text, byte);
+        fail("model.vocab", "lacks {}, the token of byte {}; byte-level merges begin with all 256",
+             shown(text), byte);
       }
     }
   }
@@ -256,11 +257,11 @@ private:
   Token part_of_merge(std::size_t rank, std::string_view text) const {
     const auto found = id_of_.find(text);
     if (found == id_of_.end())
-      fail("model.merges", "number {} names {:?}, which is not in model.vocab", rank, text);
+      fail("model.merges", "number {} names {}, which is not in model.vocab", rank, shown(text));
     if (!byte_alphabet::to_bytes(text)) {
       fail("model.merges",
-           "number {} names {:?}, which has characters outside the byte-level alphabet", rank,
-           text);
+           "number {} names {}, which has characters outside the byte-level alphabet", rank,
+           shown(text));
     }
     return found->second;
   }
@@ -277,8 +278,8 @@ private:
       if (text) {
         const std::size_t space = text->find(' ');
         if (space == std::string::npos || text->find(' ', space + 1) != std::string::npos) {
-          fail("model.merges",
-               "number {} is {:?}; it must be two tokens with one space between them", rank, *text);
+          fail("model.merges", "number {} is {}; it must be two tokens with one space between them",
+               rank, shown(*text));
         }
         left = std::string_view(*text).substr(0, space);
         right = std::string_view(*text).substr(space + 1);
@@ -294,10 +295,11 @@ private:
       const std::string whole = std::string(left) + std::string(right);
       const auto merged = id_of_.find(whole);
       if (merged == id_of_.end())
-        fail("model.merges", "number {} makes {:?}, which is not in model.vocab", rank, whole);
+        fail("model.merges", "number {} makes {}, which is not in model.vocab", rank, shown(whole));
       if (!pairs.insert(static_cast<std::uint64_t>(l) << 32 | static_cast<std::uint32_t>(r))
                .second) {
-        fail("model.merges", "number {} joins {:?} and {:?} a second time", rank, left, right);
+        fail("model.merges", "number {} joins {} and {} a second time", rank, shown(left),
+             shown(right));
       }
       file_.merges.push_back({l, r, merged->second});
     }
@@ -324,10 +326,10 @@ private:
           fail(join(path, key), "is true; added tokens match their text alone here");
       }
       if (content.empty()) fail(path, "has no text");
-      if (!contents.insert(content).second) fail(path, "is {:?} for the second time", content);
+      if (!contents.insert(content).second) fail(path, "is {} for the second time", shown(content));
       if (id < 0 || id >= kMaxIds) fail(path, "has the id {}; ids are 0 to {}", id, kMaxIds - 1);
       const auto [other, is_new] = ids.emplace(id, content);
-      if (!is_new) fail(path, "gives {:?} the id {} of {:?}", content, id, other->second);
+      if (!is_new) fail(path, "gives {} the id {} of {}", shown(content), id, shown(other->second));
       const bool special = flag(entry, path, "special", false);
       file_.added.push_back(
           {content, static_cast<Token>(id), special, flag(entry, path, "normalized", !special)});
@@ -341,17 +343,17 @@ private:
     for (const AddedToken &token : file_.added) {
       const auto known = id_of_.find(token.content);
       if (known != id_of_.end() && known->second != token.id) {
-        fail("added_tokens", "gives {:?} the id {}; in model.vocab it is {}", token.content,
+        fail("added_tokens", "gives {} the id {}; in model.vocab it is {}", shown(token.content),
              token.id, known->second);
       }
       if (known != id_of_.end()) continue;
       if (token.id < static_cast<Token>(file_.vocabulary.size())) {
-        fail("added_tokens", "gives {:?} the id {}, which in model.vocab is {:?}", token.content,
-             token.id, file_.vocabulary[static_cast<std::size_t>(token.id)]);
+        fail("added_tokens", "gives {} the id {}, which in model.vocab is {}", shown(token.content),
+             token.id, shown(file_.vocabulary[static_cast<std::size_t>(token.id)]));
       }
       if (token.id != next) {
-        fail("added_tokens", "leaves a hole: after id {} comes {} ({:?})", next - 1, token.id,
-             token.content);
+        fail("added_tokens", "leaves a hole: after id {} comes {} ({})", next - 1, token.id,
+             shown(token.content));
       }
       ++next;
     }

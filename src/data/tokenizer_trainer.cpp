@@ -196,7 +196,7 @@ TokenizerTrainer::TokenizerTrainer(TokenizerTraining options) : impl_(std::make_
     const bool fits = text.size() > 1 && unicode::first_invalid(text) == unicode::kValid &&
                       known.insert(text).second;
     if (!fits) {
-      refuse(fmt::format("the added token {:?}", fmt::string_view(text)),
+      refuse("the added token " + shown(text),
              "must be valid UTF-8, of two bytes or more, and not named twice");
     }
   }

@@ -216,6 +216,14 @@ TEST(TokenizerFile, survives_any_cut_and_any_flipped_byte) {
   attempt("null");
 }
 
+TEST(TokenizerFile, messages_show_any_bytes) {
+  EXPECT_EQ(data::shown("plain"), "\"plain\"");
+  EXPECT_EQ(data::shown("中\n\"\\"), "\"中\\x0a\\\"\\\\\"");
+  EXPECT_EQ(data::shown("cut \xE4\xB8"), "\"cut \\xe4\\xb8\"");
+  EXPECT_EQ(data::shown("0123456789", 4), "\"...6789\"");
+  EXPECT_EQ(data::shown("a中中", 4), "\"...中\""); // no half a character
+}
+
 TEST(TokenizerFile, a_missing_file_is_named) {
   try {
     data::Tokenizer::load("no/such/tokenizer.json");
