@@ -283,6 +283,9 @@ private:
     manifest.tokenizer_hash = tokenizer_hash_;
     manifest.vocabulary = tokenizer_->size();
     manifest.token_width = token_width();
+    // A copy at a place that stays: for people, other programs and other decks.
+    base::write_file_atomic(directory_ / "tokenizer.json", tokenizer_->to_json(), Exit::data,
+                            "E117");
     base::write_file_atomic(manifest_path(directory_), manifest.to_json(), Exit::data, "E117");
   }
 

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/commands/data.hpp"
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "base/clock.hpp"
+#include "base/error.hpp"
+#include "base/log.hpp"
+#include "base/text.hpp"
+#include "data/build.hpp"
+#include "data/dataset.hpp"
+#include "data/show.hpp"
+#include "data/stats.hpp"
+#include "train/options.hpp"
+
+namespace app {
+namespace {
+
+// One line that renews itself on a terminal; elsewhere a line every ten seconds.
+class ProgressLine {
+public:
+  void operator()(const data::BuildProgress &p) {
+    const bool end = p.bytes == p.bytes_total;
+    if (p.stage != stage_) finish();
+    if (p.stage == stage_ && watch_.seconds() < (terminal_ ? 0.2 : 10.0) && !(end && terminal_))
+      return;
+    if (p.stage != stage_ && !terminal_) return begin(p.stage);
+    stage_ = p.stage;
+    watch_ = base::Stopwatch();
+    const double share = p.bytes_total > 0 ? 100.0 * static_cast<double>(p.bytes) /
+                                                 static_cast<double>(p.bytes_total)
+                                           : 100.0;
+    std::string line = fmt::format("{}: {:3.0f} % of {}", p.stage, share,
+                                   base::text::bytes(static_cast<std::int64_t>(p.bytes_total)));
+    if (p.tokens > 0)
+      line += fmt::format(" | {} tokens", base::text::count(static_cast<double>(p.tokens)));
+    if (p.seconds > 0.5)
+      line +=
+          fmt::format(" | {}/s", base::text::bytes(static_cast<std::int64_t>(
+                                     static_cast<double>(p.bytes - p.bytes_before) / p.seconds)));
+    if (p.eta() >= 0.0 && !end) line += " | ETA " + base::text::duration(p.eta());
+    if (terminal_)
+      fmt::print(stderr, "\r\x1b[K{}", line), std::fflush(stderr), open_ = true;
+    else
+      base::log::info("{}", line);
+  }
+  ~ProgressLine() { finish(); }
+
+private:
+  void begin(const std::string &stage) {
+    stage_ = stage;
+    watch_ = base::Stopwatch();
+  }
+  void finish() {
+    if (open_) fmt::print(stderr, "\n");
+    open_ = false;
+  }
+  bool terminal_ = ::isatty(STDERR_FILENO) == 1, open_ = false;
+  std::string stage_;
+  base::Stopwatch watch_;
+};
+
+// A data directory with how it is to be read: from a deck, or defaults for a bare directory.
+struct Place {
+  std::filesystem::path directory;
+  data::SamplerOptions sampler;
+  std::int64_t planned_tokens = 0;
+};
+
+Place find_place(const std::string &text, const std::vector<std::string> &overrides) {
+  Place place;
+  if (std::error_code error; std::filesystem::is_directory(text, error)) {
+    if (!overrides.empty())
+      throw base::UserError(base::Exit::deck, "E004", "", overrides.front(),
+                            "A data directory has no keys to override; name the deck instead.");
+    place.directory = place.sampler.directory = text;
+    return place;
+  }
+  deck::Deck deck = deck::Deck::read(text, overrides);
+  const train::Options options = train::read_options(deck);
+  place.directory = data::directory_of(options.data, deck.path());
+  place.sampler = {place.directory,        static_cast<std::uint64_t>(options.run.seed),
+                   options.batch.sequence, options.data.mask_documents,
+                   options.data.fim_rate,  options.data.weights()};
+  place.planned_tokens = options.train.steps * options.batch.global_batch * options.batch.sequence;
+  return place;
+}
+
+bool coloured(const std::string &choice) {
+  if (choice != "auto") return choice == "always";
+  const char *no = std::getenv("NO_COLOR");
+  return ::isatty(STDOUT_FILENO) == 1 && (no == nullptr || *no == '\0');
+}
+
+} // namespace
+
+int data_build(const DataBuildArguments &arguments) {
+  deck::Deck deck = deck::Deck::read(arguments.deck, arguments.overrides);
+  data::BuildRequest request;
+  request.options = train::read_options(deck).data;
+  request.deck = deck.path();
+  request.rebuild = arguments.rebuild;
+  request.threads = arguments.threads;
+  const base::Stopwatch watch;
+  data::BuildResult result;
+  {
+    ProgressLine line;
+    request.progress = [&](const data::BuildProgress &progress) { line(progress); };
+    result = data::build(request);
+  }
+  fmt::print("{}", data::stats(result.manifest, {}));
+  std::string end = result.reweighted ? "up to date; the weights were renewed"
+                    : result.up_to_date
+                        ? "up to date"
+                        : fmt::format("built in {}", base::text::duration(watch.seconds()));
+  if (!result.up_to_date && result.parts_kept > 0)
+    end += fmt::format(" ({} of {} parts kept from an earlier build)", result.parts_kept,
+                       result.parts_kept + result.parts_built);
+  fmt::print("{}: {}\n", result.directory.string(), end);
+  std::int64_t held_out = 0;
+  for (const data::SourceInfo &source : result.manifest.sources)
+    held_out += source.validation.documents();
+  if (held_out == 0 && request.options.validation > 0.0)
+    base::log::warn("no document was held out for validation: there are few documents; raise "
+                    "data.validation or split the text into more files.");
+  return 0;
+}
+
+int data_show(const DataShowArguments &arguments) {
+  Place place = find_place(arguments.place, arguments.overrides);
+  if (arguments.sequence > 0) place.sampler.sequence = arguments.sequence;
+  const data::Sampler sampler(place.sampler);
+  const data::ShowRequest request{arguments.from, arguments.samples, arguments.validation,
+                                  coloured(arguments.colour)};
+  fmt::print("{}", data::show(sampler, request));
+  return 0;
+}
+
+int data_stats(const DataStatsArguments &arguments) {
+  const Place place = find_place(arguments.place, arguments.overrides);
+  data::StatsRequest request{place.planned_tokens, place.sampler.weights};
+  if (!arguments.tokens.empty()) {
+    const auto tokens = base::text::parse_count(arguments.tokens);
+    if (!tokens || *tokens < 1)
+      throw base::UserError(base::Exit::deck, "E004", "--tokens", arguments.tokens,
+                            "A whole number, perhaps with a suffix: 300M, 14.8T.");
+    request.planned_tokens = *tokens;
+  }
+  const data::Dataset set(place.directory);
+  fmt::print("{}", data::stats(set.manifest(), request));
+  if (arguments.verify) {
+    set.verify();
+    fmt::print("verified: every checksum is right\n");
+  }
+  return 0;
+}
+
+} // namespace app
