@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "checkpoint/hdf5_file.hpp"
+
+#include <mutex>
+
+#include <fmt/format.h>
+#include <hdf5.h>
+
+namespace checkpoint {
+namespace {
+
+std::mutex &library_mutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
+herr_t collect(unsigned, const H5E_error2_t *error, void *text) {
+  auto &out = *static_cast<std::string *>(text);
+  if (error->desc && *error->desc) out += (out.empty() ? "" : "; ") + std::string(error->desc);
+  return 0;
+}
+
+[[noreturn]] void fail(const std::string &what) {
+  std::string stack;
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, collect, &stack);
+  throw Hdf5Failure(what + (stack.empty() ? "" : ": " + stack));
+}
+
+// An HDF5 identifier that closes itself.
+class Handle {
+public:
+  Handle(hid_t id, herr_t (*close)(hid_t), const std::string &what) : id_(id), close_(close) {
+    if (id < 0) fail(what);
+  }
+  ~Handle() {
+    if (id_ >= 0) close_(id_);
+  }
+  Handle(const Handle &) = delete;
+  operator hid_t() const { return id_; }
+  // Closes now; a failure (a full disk, for example) is not lost.
+  void close(const std::string &what) {
+    const hid_t id = id_;
+    id_ = -1;
+    if (close_(id) < 0) fail(what);
+  }
+
+private:
+  hid_t id_;
+  herr_t (*close_)(hid_t);
+};
+
+hid_t bf16_type() {
+  const hid_t type = H5Tcopy(H5T_IEEE_F32LE);
+  // Fields first, then the size: sign 15, exponent 8 bits from 7, mantissa 7 bits from 0, bias 127.
+  if (type < 0 || H5Tset_fields(type, 15, 7, 8, 0, 7) < 0 || H5Tset_precision(type, 16) < 0 || H5Tset_size(type, 2) < 0 || H5Tset_ebias(type, 127) < 0) fail("making the bf16 type");
+  return type;
+}
+
+hid_t type_of(Type type) {
+  switch (type) {
+  case Type::f32: return H5Tcopy(H5T_IEEE_F32LE);
+  case Type::bf16: return bf16_type();
+  case Type::f64: return H5Tcopy(H5T_IEEE_F64LE);
+  case Type::i64: return H5Tcopy(H5T_STD_I64LE);
+  case Type::i32: return H5Tcopy(H5T_STD_I32LE);
+  case Type::u8: return H5Tcopy(H5T_STD_U8LE);
+  }
+  return -1;
+}
+
+hid_t space_of(const Item &item) {
+  if (item.shape.empty()) return H5Screate(H5S_SCALAR);
+  const std::vector<hsize_t> dims(item.shape.begin(), item.shape.end());
+  return H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr);
+}
+
+void write_item(hid_t group, const Item &item) {
+  const Handle type(type_of(item.type), H5Tclose, item.name), space(space_of(item), H5Sclose, item.name);
+  Handle set(H5Dcreate2(group, item.name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Dclose, "creating " + item.name);
+  if (item.size() > 0 && H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, item.data) < 0) fail("writing " + item.name);
+  set.close("closing " + item.name);
+}
+
+void read_item(hid_t group, const Item &item) {
+  const Handle set(H5Dopen2(group, item.name.c_str(), H5P_DEFAULT), H5Dclose, "opening " + item.name);
+  const Handle type(type_of(item.type), H5Tclose, item.name), file_type(H5Dget_type(set), H5Tclose, item.name), space(H5Dget_space(set), H5Sclose, item.name);
+  if (H5Tequal(type, file_type) <= 0) throw Hdf5Failure(item.name + " has another number format in the file");
+  if (H5Sget_simple_extent_npoints(space) != static_cast<hssize_t>(item.size())) throw Hdf5Failure(item.name + " has another size in the file");
+  if (item.size() > 0 && H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, item.data) < 0) fail("reading " + item.name);
+}
+
+} // namespace
+
+void write_hdf5(const std::filesystem::path &path, const std::vector<Section> &sections) {
+  const std::lock_guard lock(library_mutex());
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "file access");
+  H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18);
+  Handle file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), H5Fclose, "creating the file");
+  for (const Section &section : sections) {
+    if (section.items.empty()) continue;
+    Handle group(H5Gcreate2(file, section.name.c_str(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Gclose, "creating group " + section.name);
+    for (const Item &item : section.items) write_item(group, item);
+    group.close("closing group " + section.name);
+  }
+  if (H5Fflush(file, H5F_SCOPE_GLOBAL) < 0) fail("flushing");
+  file.close("closing the file");
+}
+
+void read_hdf5(const std::filesystem::path &path, const std::string &section, const std::vector<Item> &items) {
+  const std::lock_guard lock(library_mutex());
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+  const Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose, "opening the file");
+  const Handle group(H5Gopen2(file, section.c_str(), H5P_DEFAULT), H5Gclose, "opening group " + section);
+  for (const Item &item : items) read_item(group, item);
+}
+
+} // namespace checkpoint
