@@ -59,13 +59,32 @@ function(hadal_need_library name what header library package code)
   endif()
 endfunction()
 
-# Kokkos: the one that CMake finds by itself wins, provided it can use more than one core (Debian's binaries are
-# Serial); else the one that tools/setup built for this compiler and processor.
+# True when the Kokkos that CMake finds by itself can use more than one core (Debian's binaries are Serial). Asked in a
+# directory of its own, because the targets of a Kokkos that is not wanted cannot be taken back.
+function(hadal_probe_kokkos result)
+  if(EXISTS "${Kokkos_DIR}/KokkosConfig.cmake")
+    set(${result} ON PARENT_SCOPE)
+    return()
+  endif()
+  set(probe ${CMAKE_BINARY_DIR}/kokkos_probe)
+  file(WRITE ${probe}/CMakeLists.txt "
+    find_package(Kokkos QUIET)
+    set(HADAL_PROBED_DEVICES \"\${Kokkos_DEVICES}\" PARENT_SCOPE)\n")
+  add_subdirectory(${probe} ${probe}/build EXCLUDE_FROM_ALL)
+  unset(Kokkos_DIR CACHE)
+  if(HADAL_PROBED_DEVICES MATCHES "OPENMP|CUDA|HIP|SYCL|THREADS")
+    set(${result} ON PARENT_SCOPE)
+  else()
+    set(${result} OFF PARENT_SCOPE)
+  endif()
+endfunction()
+
+# Kokkos: the one that CMake finds by itself wins; else the one that tools/setup built for this compiler and processor.
 macro(hadal_find_kokkos)
-  find_package(Kokkos QUIET)
-  if(NOT Kokkos_FOUND OR NOT Kokkos_DEVICES MATCHES "OPENMP|CUDA|HIP|SYCL|THREADS")
-    unset(Kokkos_DIR CACHE)
-    unset(KokkosKernels_DIR CACHE)
+  hadal_probe_kokkos(HADAL_OWN_KOKKOS)
+  if(HADAL_OWN_KOKKOS)
+    find_package(Kokkos QUIET)
+  else()
     find_program(HADAL_SETUP setup PATHS ${CMAKE_CURRENT_LIST_DIR}/.. NO_DEFAULT_PATH)
     mark_as_advanced(HADAL_SETUP)
     if(HADAL_SETUP)
