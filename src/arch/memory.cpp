@@ -157,7 +157,7 @@ Index saved_bytes(const Dims &dims, Rows rows, const Recompute &recompute, Index
   }
   for (Index k = 1; k <= dims.mtp_depth;
        ++k) { // embedding, previous state, input and output of the block
-    const Rows narrow{rows.samples, rows.rows - k};
+    const Rows narrow{rows.samples, std::max<Index>(0, rows.rows - k)};
     bytes += 4 * arena(narrow.tokens() * dims.model, a) + head(narrow.tokens());
     bytes += kept_bytes(mtp_saved_fields(dims, narrow, a));
     bytes += kept_bytes(saved_fields(dims, dims.layers, narrow, recompute, a));

@@ -40,6 +40,11 @@ TEST(ShippedDecks, V2Lite) {
   EXPECT_EQ(d.score, arch::Score::softmax);
 }
 
+TEST(ShippedDecks, Bench) {
+  const Dims d = shipped("bench");
+  EXPECT_EQ((arch::count_parameters(d).main + 50000) / 100000, 1420); // 142.0 M, as documented
+}
+
 TEST(Options, DefaultsAreThoseOfDims) {
   deck::Deck deck = deck::Deck::parse("", "empty.toml");
   const Dims read = arch::read_dims(deck), fresh;
