@@ -2,6 +2,7 @@
 #include "arch/memory.hpp"
 
 #include <algorithm>
+#include <bit>
 
 #include "arch/registry.hpp"
 
@@ -184,6 +185,20 @@ Index parameter_elements(const Dims &dims) {
 Index gradient_elements(const Dims &dims) {
   const Index table = rounded_up(dims.vocabulary * dims.model, kTensorAlignment);
   return parameter_elements(dims) + 2 * dims.mtp_depth * table;
+}
+
+MemoryPlan plan_memory(const Dims &dims, const RunShape &shape) {
+  const Index elements = parameter_elements(dims), a = shape.activation_bytes;
+  const auto buffers = static_cast<Index>(std::bit_width(static_cast<std::uint64_t>(shape.shards)));
+  MemoryPlan plan;
+  plan.masters = 4 * elements;
+  plan.compute_copies = a == 4 ? 0 : a * elements;
+  plan.gradients = 4 * buffers * gradient_elements(dims);
+  plan.moments = 2 * shape.moment_bytes * elements;
+  plan.average = shape.average_bytes * elements;
+  plan.saved = saved_bytes(dims, shape.micro_batch, shape.recompute, a);
+  plan.block_scratch = largest_block_scratch(dims, shape.micro_batch, shape.recompute, a);
+  return plan;
 }
 
 } // namespace arch

@@ -57,4 +57,25 @@ Index recomputed_bytes(const std::vector<Field> &fields); // arena bytes of thos
 Index parameter_elements(const Dims &dims);
 Index gradient_elements(const Dims &dims);
 
+// What a run keeps on one rank that has the whole model, as the trainer allocates it.
+struct RunShape {
+  Rows micro_batch;
+  Recompute recompute;
+  Index activation_bytes =
+      4; // compute dtype; 4: matrices are used where the masters lie, without copies
+  Index moment_bytes = 4;  // of each of AdamW's two
+  Index average_bytes = 0; // moving average of the weights, on the host; 4 or 0
+  Index shards = 1; // of the law of sums, a power of two: log2 + 1 gradient buffers are alive
+};
+struct MemoryPlan {
+  Index masters = 0, compute_copies = 0, gradients = 0, moments = 0, average = 0;
+  Index saved = 0; // between the passes of one micro-batch
+  Index block_scratch =
+      0; // deltas and refilled fields of the largest block; the verbs' own scratch comes on top
+  Index total() const {
+    return masters + compute_copies + gradients + moments + average + saved + block_scratch;
+  }
+};
+MemoryPlan plan_memory(const Dims &dims, const RunShape &shape);
+
 } // namespace arch

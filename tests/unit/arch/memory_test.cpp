@@ -115,4 +115,22 @@ TEST(Memory, FlatBuffers) {
             2 * 2 * 768); // 101 x 7 = 707 -> 768
 }
 
+TEST(Memory, PlanOfARun) {
+  Dims d;
+  d.layers = 4;
+  const arch::RunShape f32{.micro_batch = {1, 128}, .recompute = kNone};
+  const Index n = arch::parameter_elements(d);
+  const arch::MemoryPlan plan = arch::plan_memory(d, f32);
+  EXPECT_EQ(plan.total(), 16 * n + arch::saved_bytes(d, {1, 128}, kNone, 4) +
+                              arch::largest_block_scratch(d, {1, 128}, kNone, 4));
+  arch::RunShape mixed = f32;
+  mixed.activation_bytes = 2, mixed.moment_bytes = 2, mixed.average_bytes = 4, mixed.shards = 8;
+  const arch::MemoryPlan lean = arch::plan_memory(d, mixed);
+  EXPECT_EQ(lean.compute_copies, 2 * n);
+  EXPECT_EQ(lean.gradients, 4 * 4 * n); // 8 shards: four buffers
+  EXPECT_EQ(lean.moments, 4 * n);
+  EXPECT_EQ(lean.average, 4 * n);
+  EXPECT_LT(lean.saved, plan.saved);
+}
+
 } // namespace
