@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layers/attention/attention.hpp"
 
+#include <algorithm>
+
 #include "layers/attention/bodies.hpp"
 
 namespace layers::attention {
@@ -48,6 +50,12 @@ double forward_flops(const Segments &segments, const Index heads, const Index he
 
 double backward_flops(const Segments &segments, const Index heads, const Index head_dim, const Index value) {
   return 2.0 * pairs(segments) * static_cast<double>(heads * (3 * head_dim + 2 * value));
+}
+
+std::size_t scratch_bytes(const Index tokens, const Index longest, const Index heads, const Index nope, const Index rope, const Index value) {
+  const std::size_t parts = tensor::Arena::padded(tokens * heads * rope * sizeof(float)), delta = tensor::Arena::padded(tokens * heads * sizeof(float));
+  if (!tiles::kAvailable) return parts + delta;
+  return std::max(tiles::forward_bytes(tokens, nope + rope, value), parts + tiles::backward_bytes(tokens, longest, nope + rope, value));
 }
 
 template <class A>

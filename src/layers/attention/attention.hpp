@@ -24,5 +24,7 @@ void backward(Context &ctx, Cube<const A> do_THV, Cube<const A> q_THM, Cube<cons
 // FLOP of one forward over these segments (multiply and add counted; causal half): for counters and benches.
 double forward_flops(const Segments &segments, Index heads, Index head_dim, Index value);
 double backward_flops(const Segments &segments, Index heads, Index head_dim, Index value); // the scores made again are counted
+// Arena bytes that forward or backward take for themselves at most; longest: rows of the longest segment.
+std::size_t scratch_bytes(Index tokens, Index longest, Index heads, Index nope, Index rope, Index value);
 
 } // namespace layers::attention

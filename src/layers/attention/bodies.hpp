@@ -32,6 +32,9 @@ namespace tiles {
 inline constexpr bool kAvailable = std::is_same_v<tensor::Row, tensor::HostRow>; // does nothing elsewhere
 template <class A> void forward(Context &ctx, const Inputs<A> &in, Cube<A> o_THV, Mat<float> lse_TH);
 template <class A> void backward(Context &ctx, const Inputs<A> &in, const Reverse<A> &reverse);
+// Arena bytes of each at most.
+std::size_t forward_bytes(Index tokens, Index head_dim, Index value);
+std::size_t backward_bytes(Index tokens, Index longest, Index head_dim, Index value);
 } // namespace tiles
 
 namespace rows {

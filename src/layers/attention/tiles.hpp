@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // FP32 tiles of the blocked host form of attention: packing out of the model's arrays, and products of packed tiles.
-//   C[r, j] (=, or + into, or scaled and added) sum_k a(k, r) b[k, j],   k = 0 .. depth-1 in order, one fused multiply-add each
+//   C[r, j] = sum - w[r],  C[r, j] += sum  or  C[r, j] = C[r, j] w[r] + sum,   where
+//   sum = sum_k a(k, r) b[k, j],   k = 0 .. depth-1 in order, one fused multiply-add each
 // so that a value's bits depend on its own row of a and column of b alone, not on the tile's extent or place.
 // The kernel works on 8 x 32 values of C, which the compiler keeps in 16 vector registers of 16 floats.
 // Columns of b and C are padded to kCols, rows of a and C to kRows.
@@ -18,11 +19,11 @@ constexpr Index padded(const Index n) { return (n + kCols - 1) / kCols * kCols; 
 
 // How a lies in memory: by rows, a[r * lda + k], or by columns, a[k * lda + r].
 enum class Lie { rows, columns };
-enum class Into { store, add, scale_add };
+enum class Into { subtract, add, scale };
 
-// One 8 x 32 piece of C. factor (scale_add): c = c * factor[r] + sum.
+// One 8 x 32 piece of C.
 template <Lie lie, Into into>
-inline void product_piece(const Index depth, const float *__restrict a, const Index lda, const float *__restrict b, const Index ldb, float *__restrict c, const Index ldc, const float *__restrict factor) {
+inline void product_piece(const Index depth, const float *__restrict a, const Index lda, const float *__restrict b, const Index ldb, float *__restrict c, const Index ldc, const float *__restrict w) {
   alignas(64) float sum[kRows][kCols];
 #pragma GCC unroll 8
   for (Index r = 0; r < kRows; ++r) {
@@ -41,9 +42,9 @@ inline void product_piece(const Index depth, const float *__restrict a, const In
     float *to = c + r * ldc;
 #pragma GCC ivdep
     for (Index j = 0; j < kCols; ++j) {
-      if constexpr (into == Into::store) to[j] = sum[r][j];
+      if constexpr (into == Into::subtract) to[j] = sum[r][j] - w[r];
       if constexpr (into == Into::add) to[j] = to[j] + sum[r][j];
-      if constexpr (into == Into::scale_add) to[j] = fmaf(to[j], factor[r], sum[r][j]);
+      if constexpr (into == Into::scale) to[j] = fmaf(to[j], w[r], sum[r][j]);
     }
   }
 }
@@ -66,7 +67,7 @@ struct Result {
 };
 
 template <Lie lie, Into into>
-inline void product(const Part part, const Index rows, const Index cols, const Index depth, const Operand a, const Operand b, const Result c, const float *factor = nullptr) {
+inline void product(const Part part, const Index rows, const Index cols, const Index depth, const Operand a, const Operand b, const Result c, const float *w = nullptr) {
   for (Index j = 0; j < cols; j += kCols) {
     for (Index r = 0; r < rows; r += kRows) {
       if (part == Part::lower && j >= r + kRows) continue;
@@ -75,7 +76,7 @@ inline void product(const Part part, const Index rows, const Index cols, const I
       const Index last = part == Part::depth_to_row && r + kRows < depth ? r + kRows : depth;
       if (last <= first) continue;
       const float *a_piece = lie == Lie::rows ? a.data + r * a.stride + first : a.data + first * a.stride + r;
-      product_piece<lie, into>(last - first, a_piece, a.stride, b.data + first * b.stride + j, b.stride, c.data + r * c.stride + j, c.stride, factor ? factor + r : nullptr);
+      product_piece<lie, into>(last - first, a_piece, a.stride, b.data + first * b.stride + j, b.stride, c.data + r * c.stride + j, c.stride, w ? w + r : nullptr);
     }
   }
 }
@@ -95,17 +96,32 @@ inline void pack(const A *__restrict from, const Index stride, const Index rows,
   }
 }
 
-// The same, transposed: to[i * kBlock + r].
-template <class A>
-inline void pack_transposed(const A *__restrict from, const Index stride, const Index rows, const Index width, const float factor, float *__restrict to) {
-  constexpr Index kStrip = 16;
-  for (Index r0 = 0; r0 < kBlock; r0 += kStrip) {
-    for (Index i = 0; i < width; ++i) {
-      float column[kStrip];
-      for (Index r = 0; r < kStrip; ++r) column[r] = r0 + r < rows ? static_cast<float>(from[(r0 + r) * stride + i]) * factor : 0.0F;
-      for (Index r = 0; r < kStrip; ++r) to[i * kBlock + r0 + r] = column[r];
-    }
+// to[4 i + j] = from[j * n + i] for i < n: four rows of n become n columns of four.
+template <class A> inline void interleave(const A *__restrict from, const Index apart, const Index n, const float factor, float *__restrict to) {
+  const A *__restrict one = from + apart, *__restrict two = from + 2 * apart, *__restrict three = from + 3 * apart;
+#pragma GCC ivdep
+  for (Index i = 0; i < n; ++i) {
+    to[4 * i] = static_cast<float>(from[i]) * factor;
+    to[4 * i + 1] = static_cast<float>(one[i]) * factor;
+    to[4 * i + 2] = static_cast<float>(two[i]) * factor;
+    to[4 * i + 3] = static_cast<float>(three[i]) * factor;
   }
+}
+
+// As pack, transposed: to[i * kBlock + r]. 64 rows are interleaved by four, three times: the two leading bits of the row's number
+// become the last bits of the place each time, so [64][W] -> [16][W][4] -> [4][W][16] -> [W][64]. spare: kBlock * width.
+template <class A>
+inline void pack_transposed(const A *__restrict from, const Index stride, const Index rows, const Index width, const float factor, float *__restrict to, float *__restrict spare) {
+  static_assert(kBlock == 64);
+  if (rows < kBlock) {
+    for (Index i = 0; i < width; ++i) {
+      for (Index r = 0; r < kBlock; ++r) to[i * kBlock + r] = r < rows ? static_cast<float>(from[r * stride + i]) * factor : 0.0F;
+    }
+    return;
+  }
+  for (Index r = 0; r < 16; ++r) interleave(from + r * stride, 16 * stride, width, factor, to + r * 4 * width);
+  interleave(to, 16 * width, 16 * width, 1.0F, spare);
+  interleave(spare, 16 * width, 16 * width, 1.0F, to);
 }
 
 inline void zero(float *to, const Index n) {
