@@ -44,6 +44,19 @@ function(hadal_room name)
   set(HADAL_ROOMS ${HADAL_ROOMS} ${name} PARENT_SCOPE)
 endfunction()
 
+# The source's revision, as it is when the build is configured.
+find_package(Git QUIET)
+set(HADAL_REVISION "")
+if(GIT_FOUND AND EXISTS ${PROJECT_SOURCE_DIR}/.git)
+  execute_process(COMMAND ${GIT_EXECUTABLE} describe --always --dirty --abbrev=12 --exclude=*
+    WORKING_DIRECTORY ${PROJECT_SOURCE_DIR} OUTPUT_VARIABLE HADAL_REVISION OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+endif()
+if(NOT HADAL_REVISION)
+  set(HADAL_REVISION unknown)
+endif()
+set_source_files_properties(${PROJECT_SOURCE_DIR}/src/base/revision.cpp PROPERTIES
+  COMPILE_DEFINITIONS "HADAL_VERSION=\"${PROJECT_VERSION}\";HADAL_REVISION=\"${HADAL_REVISION}\"")
+
 hadal_room(base fmt::fmt spdlog::spdlog hadal_dep_xxhash)
 hadal_room(deck hadal_base hadal_dep_toml)
 hadal_room(arch hadal_deck nlohmann_json::nlohmann_json)
