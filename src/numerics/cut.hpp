@@ -65,14 +65,14 @@ private:
   Index rows_, height_;
 };
 constexpr PanelCut cut_panels(Index rows) {
-  return {rows, std::clamp(round_up(rows / 8, kGrain), 2 * kGrain, kPanel)};
+  return {rows, std::clamp(round_up(rows / 4, kGrain), 2 * kGrain, kPanel)};
 }
 constexpr PanelCut cut_group_panels(Index rows) {
   return {rows, std::min(std::max<Index>(rows, 1), kGroupPanel)};
 }
 
-// The tokens of backward_weight: chunks of kChunk, then one of a multiple of kGrain, then a tail of less than kGrain which is
-// filled up with zeros to a multiple of `fill` (adding 0 * 0 changes no sum, except that -0 becomes +0).
+// The tokens of backward_weight: whole chunks, then one of a multiple of kGrain, then a tail of less than kGrain which is filled
+// up with zeros to a multiple of `fill` (adding 0 * 0 changes no sum, except that -0 becomes +0).
 struct Chunks {
   Index whole, rest, tail, tail_filled;
   constexpr Chunks(Index tokens, Index fill)
