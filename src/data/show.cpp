@@ -92,7 +92,7 @@ std::string render(const Sample &sample, const Tokenizer &tokenizer, bool colour
       out += paint(hue, shade, text);
     else
       out += (border ? "|" : "") + text;
-    border = !text.ends_with('\n');
+    border = true;
   }
   return out;
 }

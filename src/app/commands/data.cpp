@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "app/open_deck.hpp"
 #include "base/clock.hpp"
 #include "base/error.hpp"
 #include "base/log.hpp"
@@ -81,13 +82,20 @@ Place find_place(const std::string &text, const std::vector<std::string> &overri
     place.directory = place.sampler.directory = text;
     return place;
   }
-  deck::Deck deck = deck::Deck::read(text, overrides);
-  const train::Options options = train::read_options(deck);
-  place.directory = data::directory_of(options.data, deck.path());
-  place.sampler = {place.directory,        static_cast<std::uint64_t>(options.run.seed),
-                   options.batch.sequence, options.data.mask_documents,
-                   options.data.fim_rate,  options.data.weights()};
-  place.planned_tokens = options.train.steps * options.batch.global_batch * options.batch.sequence;
+  deck::Deck deck = open_deck(text, overrides);
+  const data::Options options = data::read_options(deck);
+  train::RunTable run;
+  train::BatchTable batch;
+  train::TrainTable train;
+  deck.read_table("run", run);
+  deck.read_table("batch", batch);
+  deck.read_table("train", train);
+  deck.finish();
+  place.directory = data::directory_of(options, deck.path());
+  place.sampler = {place.directory,  static_cast<std::uint64_t>(run.seed),
+                   batch.sequence,   options.mask_documents,
+                   options.fim_rate, options.weights()};
+  place.planned_tokens = train.steps * batch.global_batch * batch.sequence;
   return place;
 }
 
@@ -100,9 +108,10 @@ bool coloured(const std::string &choice) {
 } // namespace
 
 int data_build(const DataBuildArguments &arguments) {
-  deck::Deck deck = deck::Deck::read(arguments.deck, arguments.overrides);
+  deck::Deck deck = open_deck(arguments.deck, arguments.overrides);
   data::BuildRequest request;
-  request.options = train::read_options(deck).data;
+  request.options = data::read_options(deck);
+  deck.finish();
   request.deck = deck.path();
   request.rebuild = arguments.rebuild;
   request.threads = arguments.threads;

@@ -113,6 +113,17 @@ TEST_F(SamplerTest, AnEpochCoversEachTargetOnce) {
         got.insert(samples[i].tokens);
       }
       EXPECT_EQ(got, expected);
+      int neighbours = 0; // pieces still followed by the piece that follows them in the text
+      for (std::size_t i = 0; i + 1 < samples.size(); ++i) {
+        std::vector<Token> both(65);
+        std::vector<std::int32_t> starts;
+        for (std::int64_t at = 0; at + 65 <= stream.tokens(); at += 32) {
+          stream.read(at, 65, both.data(), 0, starts);
+          neighbours += std::equal(both.begin(), both.begin() + 33, samples[i].tokens.begin()) &&
+                        std::equal(both.begin() + 32, both.end(), samples[i + 1].tokens.begin());
+        }
+      }
+      EXPECT_LT(neighbours, 10) << "of " << samples.size();
       EXPECT_GT(std::set(expected.begin(), expected.end()).size(), expected.size() * 9 / 10);
     }
   }
