@@ -33,7 +33,7 @@ Deck Deck::parse(std::string_view text, const std::string &name,
 }
 
 void Deck::add_restart(std::string_view text, const std::string &name) {
-  HADAL_CHECK(impl_->tables.empty(), "tables of {} were read before its restart", impl_->name);
+  HADAL_CHECK(impl_->resolved.empty(), "tables of {} were read before its restart", impl_->name);
   fill_from(impl_->root, parse_document(text, name, Origin::restart));
 }
 
@@ -58,7 +58,10 @@ void Deck::fail(std::string_view table, std::string_view key, std::string_view n
 }
 
 void Deck::note_declared(const std::vector<KeyInfo> &keys) {
-  for (const KeyInfo &key : keys) impl_->declare(key);
+  for (const KeyInfo &key : keys) {
+    impl_->tables.insert(key.table);
+    impl_->declare(key);
+  }
 }
 
 const std::vector<KeyInfo> &Deck::declared() const { return impl_->declared; }

@@ -92,7 +92,8 @@ public:
   [[noreturn]] void fail(std::string_view table, std::string_view key, std::string_view number,
                          std::string_view advice) const;
 
-  // Adds to declared() what no read call has declared: keys of tables that this deck leaves out.
+  // Makes keys known to finish() and declared() that are not read here: those of tables that this
+  // deck leaves out, or that another command reads.
   void note_declared(const std::vector<KeyInfo> &keys);
   const std::vector<KeyInfo> &declared() const;
   const std::vector<Resolved> &resolved() const;

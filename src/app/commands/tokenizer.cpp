@@ -71,18 +71,19 @@ int train(const TrainArguments &arguments) {
   return 0;
 }
 
+// One line, whatever the token holds.
+std::string piece(const data::Tokenizer &tokenizer, data::Token token) {
+  std::string text = data::visible(tokenizer.token_bytes(token));
+  std::erase(text, '\n');
+  return fmt::format("{:>8}  {}\n", token, text);
+}
+
 int encode(const CodeArguments &arguments) {
   const data::Tokenizer tokenizer = data::Tokenizer::load(arguments.tokenizer);
-  const std::vector<data::Token> tokens =
-      tokenizer.encode(read_input(arguments.file), arguments.special);
   std::string text;
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    if (arguments.pieces)
-      text +=
-          fmt::format("{:>8}  {}\n", tokens[i], data::visible(tokenizer.token_bytes(tokens[i])));
-    else
-      text += fmt::format("{}{}", i == 0 ? "" : " ", tokens[i]);
-  }
+  for (const data::Token token : tokenizer.encode(read_input(arguments.file), arguments.special))
+    text += arguments.pieces ? piece(tokenizer, token)
+                             : fmt::format("{}{}", text.empty() ? "" : " ", token);
   if (!arguments.pieces) text += '\n';
   write_output(text);
   return 0;

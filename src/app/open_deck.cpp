@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/open_deck.hpp"
+
+#include "train/options.hpp"
+
+namespace app {
+
+deck::Deck open_deck(const std::string &path, const std::vector<std::string> &overrides) {
+  deck::Deck deck = deck::Deck::read(path, overrides);
+  for (const auto &[table, keys] : train::declared_keys()) deck.note_declared(keys);
+  return deck;
+}
+
+} // namespace app
