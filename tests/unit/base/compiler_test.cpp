@@ -27,7 +27,8 @@ template <class T> double distance_from(const T *v, int n, double value) {
 
 TEST(Compiler, StoresWideConstantsAsWritten) {
   volatile std::int64_t expected[4] = {0, 0, 0, 0};
-  expected[0] = expected[1] = 1;
+  expected[0] = 1;
+  expected[1] = 1;
   const auto list = list_of_four();
   for (int i = 0; i < 4; ++i) EXPECT_EQ(list[i], expected[i]) << i;
   std::int64_t words[8];
