@@ -33,7 +33,8 @@ struct Table {
     add("mla.cn_TC", {T, d.kv_rank}, a, !again.norms);
     add("mla.kv_norm.r_T", {T}, 4);
     add("mla.k_rope_TR", {T, d.rope}, a);
-    add("mla.q_THM", {T, d.heads, M}, a, !again.up_projections);
+    // Uncompressed queries come from x, which attention does not keep: they always stay.
+    add("mla.q_THM", {T, d.heads, M}, a, !again.up_projections || d.q_rank == 0);
     add("mla.kv_THX", {T, d.heads, X}, a, !again.up_projections);
     add("mla.o_THV", {T, d.heads, d.value}, a);
     add("mla.lse_TH", {T, d.heads}, 4);

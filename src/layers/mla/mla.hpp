@@ -5,7 +5,8 @@
 //   (4) c = x w_dkv[0:C]^T        (5) k_rope = x w_dkv[C:]^T    (6) cn = norm(c)          (7) kv = cn w_ukv^T  [T, H, N+V]
 //   (8) rotate q's rope part and k_rope                         (9) o = attention(q, kv, k_rope)          (10) y = o w_o^T
 // Reverse (10') .. (1') by the same numbers; dx = (1') + (4') + (5'), summed in this order in FP32, rounded as the products are.
-// Recompute: cqn, cn (norms) and q, kv (up-projections, rotated again) may be left out of Saved and refilled.
+// Recompute: cqn, cn (norms) and q, kv (up-projections, rotated again) may be left out of Saved and refilled (for Q = 0, q comes
+// from x, which is not kept here: it stays in Saved).
 #include "layers/attention/attention.hpp"
 #include "layers/rms_norm/rms_norm.hpp"
 #include "layers/rope/rope.hpp"

@@ -2,101 +2,111 @@
 #include "layers/mtp/mtp.hpp"
 
 namespace layers::mtp {
+
 namespace {
 
-// Columns [first, first + D) of z from or to a packed matrix.
-template <class A> void put(Context &ctx, const char *label, Mat<const A> y_TD, Index first, Mat<A> z_TZ) {
-  const Index D = static_cast<Index>(y_TD.extent(1));
-  ctx.count(label, 0, 2.0 * sizeof(A) * static_cast<double>(y_TD.size()));
-  tensor::for_rows(ctx, label, static_cast<Index>(y_TD.extent(0)), KOKKOS_LAMBDA(const tensor::Row &row, const Index t) {
-    tensor::row_for(row, D, [&](const Index d) { z_TZ(t, first + d) = y_TD(t, d); });
-  });
+double elements(const Index rows, const Index width) { return static_cast<double>(rows) * static_cast<double>(width); }
+
+// (3) z = [e ; n], both normed into place.
+template <class A>
+void join(Context &ctx, const Mat<const A> e_TD, const Mat<const A> n_TD, const Mat<A> z_TZ) {
+  const Index tokens = e_TD.extent(0), dim = e_TD.extent(1);
+  ctx.count("layers::mtp::join", 0, 4 * sizeof(A) * elements(tokens, dim));
+  tensor::for_rows(
+      ctx, "layers::mtp::join", tokens, KOKKOS_LAMBDA(const tensor::Row &row, const Index t) {
+        const A *e = &e_TD(t, 0), *n = &n_TD(t, 0);
+        A *z = &z_TZ(t, 0);
+        tensor::row_for(row, dim, [=](const Index d) { z[d] = e[d], z[dim + d] = n[d]; });
+      });
 }
-template <class A> void take(Context &ctx, const char *label, Mat<const A> z_TZ, Index first, Mat<A> y_TD) {
-  const Index D = static_cast<Index>(y_TD.extent(1));
-  ctx.count(label, 0, 2.0 * sizeof(A) * static_cast<double>(y_TD.size()));
-  tensor::for_rows(ctx, label, static_cast<Index>(y_TD.extent(0)), KOKKOS_LAMBDA(const tensor::Row &row, const Index t) {
-    tensor::row_for(row, D, [&](const Index d) { y_TD(t, d) = z_TZ(t, first + d); });
-  });
+
+// (3') the halves of dz.
+template <class A> void part(Context &ctx, const Mat<const A> dz_TZ, const Deltas<A> &deltas) {
+  const Mat<A> de_TD = deltas.de_TD, dn_TD = deltas.dn_TD;
+  const Index tokens = de_TD.extent(0), dim = de_TD.extent(1);
+  ctx.count("layers::mtp::part", 0, 4 * sizeof(A) * elements(tokens, dim));
+  tensor::for_rows(
+      ctx, "layers::mtp::part", tokens, KOKKOS_LAMBDA(const tensor::Row &row, const Index t) {
+        const A *dz = &dz_TZ(t, 0);
+        A *de = &de_TD(t, 0), *dn = &dn_TD(t, 0);
+        tensor::row_for(row, dim, [=](const Index d) { de[d] = dz[d], dn[d] = dz[dim + d]; });
+      });
 }
 
 } // namespace
 
-template <class A> Saved<A> allocate(tensor::Arena &arena, const arch::Dims &dims, Index tokens) {
+template <class A> Saved<A> allocate(tensor::Arena &arena, const arch::Dims &dims, const Index tokens) {
   return {arena.mat<A>(tokens, 2 * dims.model), rms_norm::allocate(arena, tokens), rms_norm::allocate(arena, tokens)};
 }
 
-template <class A> Deltas<A> allocate_deltas(tensor::Arena &arena, const arch::Dims &dims, Index tokens) {
+template <class A> Deltas<A> allocate_deltas(tensor::Arena &arena, const arch::Dims &dims, const Index tokens) {
   return {arena.mat<A>(tokens, dims.model), arena.mat<A>(tokens, dims.model)};
 }
 
 template <class A>
-void forward(Context &ctx, const Weights<A> &w, float eps, Mat<const A> emb_TD, Mat<const A> h_TD, const Saved<A> &saved, Mat<A> y_TD) {
-  tensor::Arena::Scope scope(ctx.arena);
-  const Index D = static_cast<Index>(emb_TD.extent(1));
-  Mat<A> normed = ctx.arena.template mat<A>(emb_TD.extent(0), D);
-  rms_norm::forward(ctx, emb_TD, w.embedding_norm_D, eps, normed, saved.embedding_norm);            // (1)
-  put(ctx, "layers::mtp::join_embedding", Mat<const A>(normed), 0, saved.z_TZ);                     // (3)
-  rms_norm::forward(ctx, h_TD, w.hidden_norm_D, eps, normed, saved.hidden_norm);                    // (2)
-  put(ctx, "layers::mtp::join_hidden", Mat<const A>(normed), D, saved.z_TZ);                        // (3)
-  numerics::linear(ctx, "layers::mtp::project", Mat<const A>(saved.z_TZ), w.w_proj_DZ, y_TD);       // (4)
+void forward(Context &ctx, const Weights<A> &w, const float eps, const Mat<const A> emb_TD, const Mat<const A> h_TD, const Saved<A> &saved, const Mat<A> y_TD) {
+  const tensor::Arena::Scope scope(ctx.arena);
+  const Mat<A> e_TD = ctx.arena.mat<A>(emb_TD.extent(0), emb_TD.extent(1)), n_TD = ctx.arena.mat<A>(h_TD.extent(0), h_TD.extent(1));
+  rms_norm::forward<A>(ctx, emb_TD, w.embedding_norm_D, eps, e_TD, saved.embedding_norm); // (1)
+  rms_norm::forward<A>(ctx, h_TD, w.hidden_norm_D, eps, n_TD, saved.hidden_norm);         // (2)
+  join<A>(ctx, e_TD, n_TD, saved.z_TZ);                                                   // (3)
+  numerics::linear<A, A>(ctx, "layers::mtp::forward", saved.z_TZ, w.w_proj_DZ, y_TD);     // (4)
 }
 
 template <class A>
-void backward_input(Context &ctx, const Weights<A> &w, Mat<const A> dy_TD, Mat<const A> emb_TD, Mat<const A> h_TD,
-                    const Saved<A> &saved, const Deltas<A> &deltas, Mat<A> demb_TD, Mat<A> dh_TD) {
-  tensor::Arena::Scope scope(ctx.arena);
-  const Index D = static_cast<Index>(emb_TD.extent(1));
-  Mat<A> dz = ctx.arena.template mat<A>(emb_TD.extent(0), 2 * D);
-  numerics::linear_backward_input(ctx, "layers::mtp::project_B", dy_TD, w.w_proj_DZ, dz);           // (4')
-  take(ctx, "layers::mtp::split_embedding", Mat<const A>(dz), 0, deltas.de_TD);                     // (3')
-  take(ctx, "layers::mtp::split_hidden", Mat<const A>(dz), D, deltas.dn_TD);
-  rms_norm::backward_input(ctx, Mat<const A>(deltas.de_TD), emb_TD, w.embedding_norm_D, saved.embedding_norm, demb_TD); // (1')
-  rms_norm::backward_input(ctx, Mat<const A>(deltas.dn_TD), h_TD, w.hidden_norm_D, saved.hidden_norm, dh_TD);           // (2')
+void backward_input(Context &ctx, const Weights<A> &w, const Mat<const A> dy_TD, const Mat<const A> emb_TD, const Mat<const A> h_TD, const Saved<A> &saved, const Deltas<A> &deltas, const Mat<A> demb_TD, const Mat<A> dh_TD) {
+  const tensor::Arena::Scope scope(ctx.arena);
+  const Mat<A> dz_TZ = ctx.arena.mat<A>(saved.z_TZ.extent(0), saved.z_TZ.extent(1));
+  numerics::linear_backward_input<A>(ctx, "layers::mtp::backward_input", dy_TD, w.w_proj_DZ, dz_TZ);                  // (4')
+  part<A>(ctx, dz_TZ, deltas);                                                                                       // (3')
+  rms_norm::backward_input<A>(ctx, deltas.dn_TD, h_TD, w.hidden_norm_D, saved.hidden_norm, dh_TD);                  // (2')
+  rms_norm::backward_input<A>(ctx, deltas.de_TD, emb_TD, w.embedding_norm_D, saved.embedding_norm, demb_TD); // (1')
 }
 
 template <class A>
-void backward_weight(Context &ctx, Mat<const A> dy_TD, Mat<const A> emb_TD, Mat<const A> h_TD, const Saved<A> &saved,
-                     const Deltas<A> &deltas, const Grads &acc) {
-  numerics::linear_backward_weight(ctx, "layers::mtp::project_W", dy_TD, Mat<const A>(saved.z_TZ), acc.w_proj_DZ);       // (4')
-  rms_norm::backward_weight(ctx, Mat<const A>(deltas.de_TD), emb_TD, saved.embedding_norm, acc.embedding_norm_D);        // (1')
-  rms_norm::backward_weight(ctx, Mat<const A>(deltas.dn_TD), h_TD, saved.hidden_norm, acc.hidden_norm_D);                // (2')
+void backward_weight(Context &ctx, const Mat<const A> dy_TD, const Mat<const A> emb_TD, const Mat<const A> h_TD, const Saved<A> &saved, const Deltas<A> &deltas, const Grads &acc) {
+  numerics::linear_backward_weight<A>(ctx, "layers::mtp::backward_weight", dy_TD, saved.z_TZ, acc.w_proj_DZ);   // (4')
+  rms_norm::backward_weight<A>(ctx, deltas.dn_TD, h_TD, saved.hidden_norm, acc.hidden_norm_D);                 // (2')
+  rms_norm::backward_weight<A>(ctx, deltas.de_TD, emb_TD, saved.embedding_norm, acc.embedding_norm_D); // (1')
 }
 
-template <class A> void narrow(Context &ctx, Index samples, Index rows, Mat<const A> x_TD, Mat<A> y_UD) {
-  const Index D = static_cast<Index>(x_TD.extent(1)), fewer = rows - 1;
-  HADAL_CHECK(static_cast<Index>(x_TD.extent(0)) == samples * rows && static_cast<Index>(y_UD.extent(0)) == samples * fewer,
-              "{} samples of {} rows: {} to {}", samples, rows, x_TD.extent(0), y_UD.extent(0));
-  ctx.count("layers::mtp::narrow", 0, 2.0 * sizeof(A) * static_cast<double>(y_UD.size()));
-  tensor::for_rows(ctx, "layers::mtp::narrow", samples * fewer, KOKKOS_LAMBDA(const tensor::Row &row, const Index u) {
-    const Index t = u / fewer * rows + u % fewer;
-    tensor::row_for(row, D, [&](const Index d) { y_UD(u, d) = x_TD(t, d); });
-  });
+template <class A> void narrow(Context &ctx, const Index samples, const Index rows, const Mat<const A> x_TD, const Mat<A> y_UD) {
+  const Index dim = x_TD.extent(1), short_rows = rows - 1;
+  HADAL_CHECK(static_cast<Index>(x_TD.extent(0)) == samples * rows && static_cast<Index>(y_UD.extent(0)) == samples * short_rows, "{} samples of {} rows from {} rows to {}", samples, rows, x_TD.extent(0), y_UD.extent(0));
+  ctx.count("layers::mtp::narrow", 0, 2 * sizeof(A) * elements(samples * short_rows, dim));
+  tensor::for_rows(
+      ctx, "layers::mtp::narrow", samples * short_rows, KOKKOS_LAMBDA(const tensor::Row &row, const Index u) {
+        const A *x = &x_TD(u + u / short_rows, 0);
+        A *y = &y_UD(u, 0);
+        tensor::row_for(row, dim, [=](const Index d) { y[d] = x[d]; });
+      });
 }
 
-template <class A> void widen_acc(Context &ctx, Index samples, Index rows, Mat<const A> y_UD, Mat<A> x_TD_acc) {
-  const Index D = static_cast<Index>(y_UD.extent(1)), fewer = rows - 1;
-  HADAL_CHECK(static_cast<Index>(x_TD_acc.extent(0)) == samples * rows && static_cast<Index>(y_UD.extent(0)) == samples * fewer,
-              "{} samples of {} rows: {} from {}", samples, rows, x_TD_acc.extent(0), y_UD.extent(0));
-  ctx.count("layers::mtp::widen_acc", 0, 3.0 * sizeof(A) * static_cast<double>(y_UD.size()));
-  tensor::for_rows(ctx, "layers::mtp::widen_acc", samples * fewer, KOKKOS_LAMBDA(const tensor::Row &row, const Index u) {
-    const Index t = u / fewer * rows + u % fewer;
-    tensor::row_for(row, D, [&](const Index d) { x_TD_acc(t, d) = A(static_cast<float>(x_TD_acc(t, d)) + static_cast<float>(y_UD(u, d))); });
-  });
+template <class A> void widen_acc(Context &ctx, const Index samples, const Index rows, const Mat<const A> y_UD, const Mat<A> x_TD_acc) {
+  const Index dim = x_TD_acc.extent(1), short_rows = rows - 1;
+  HADAL_CHECK(static_cast<Index>(x_TD_acc.extent(0)) == samples * rows && static_cast<Index>(y_UD.extent(0)) == samples * short_rows, "{} samples of {} rows to {} rows from {}", samples, rows, x_TD_acc.extent(0), y_UD.extent(0));
+  ctx.count("layers::mtp::widen_acc", elements(samples * short_rows, dim), 3 * sizeof(A) * elements(samples * short_rows, dim));
+  tensor::for_rows(
+      ctx, "layers::mtp::widen_acc", samples * short_rows, KOKKOS_LAMBDA(const tensor::Row &row, const Index u) {
+        const A *y = &y_UD(u, 0);
+        A *x = &x_TD_acc(u + u / short_rows, 0);
+        tensor::row_for(row, dim, [=](const Index d) { x[d] = A(static_cast<float>(x[d]) + static_cast<float>(y[d])); });
+      });
 }
 
-#define HADAL_INSTANTIATE(A)                                                                                              \
-  template Saved<A> allocate<A>(tensor::Arena &, const arch::Dims &, Index);                                              \
-  template Deltas<A> allocate_deltas<A>(tensor::Arena &, const arch::Dims &, Index);                                      \
-  template void forward(Context &, const Weights<A> &, float, Mat<const A>, Mat<const A>, const Saved<A> &, Mat<A>);      \
-  template void backward_input(Context &, const Weights<A> &, Mat<const A>, Mat<const A>, Mat<const A>, const Saved<A> &, \
-                               const Deltas<A> &, Mat<A>, Mat<A>);                                                        \
-  template void backward_weight(Context &, Mat<const A>, Mat<const A>, Mat<const A>, const Saved<A> &,                    \
-                                const Deltas<A> &, const Grads &);                                                        \
-  template void narrow(Context &, Index, Index, Mat<const A>, Mat<A>);                                                    \
-  template void widen_acc(Context &, Index, Index, Mat<const A>, Mat<A>);
-HADAL_INSTANTIATE(float)
-HADAL_INSTANTIATE(bf16)
-#undef HADAL_INSTANTIATE
+template Saved<float> allocate(tensor::Arena &, const arch::Dims &, Index);
+template Saved<bf16> allocate(tensor::Arena &, const arch::Dims &, Index);
+template Deltas<float> allocate_deltas(tensor::Arena &, const arch::Dims &, Index);
+template Deltas<bf16> allocate_deltas(tensor::Arena &, const arch::Dims &, Index);
+template void forward(Context &, const Weights<float> &, float, Mat<const float>, Mat<const float>, const Saved<float> &, Mat<float>);
+template void forward(Context &, const Weights<bf16> &, float, Mat<const bf16>, Mat<const bf16>, const Saved<bf16> &, Mat<bf16>);
+template void backward_input(Context &, const Weights<float> &, Mat<const float>, Mat<const float>, Mat<const float>, const Saved<float> &, const Deltas<float> &, Mat<float>, Mat<float>);
+template void backward_input(Context &, const Weights<bf16> &, Mat<const bf16>, Mat<const bf16>, Mat<const bf16>, const Saved<bf16> &, const Deltas<bf16> &, Mat<bf16>, Mat<bf16>);
+template void backward_weight(Context &, Mat<const float>, Mat<const float>, Mat<const float>, const Saved<float> &, const Deltas<float> &, const Grads &);
+template void backward_weight(Context &, Mat<const bf16>, Mat<const bf16>, Mat<const bf16>, const Saved<bf16> &, const Deltas<bf16> &, const Grads &);
+template void narrow(Context &, Index, Index, Mat<const float>, Mat<float>);
+template void narrow(Context &, Index, Index, Mat<const bf16>, Mat<bf16>);
+template void widen_acc(Context &, Index, Index, Mat<const float>, Mat<float>);
+template void widen_acc(Context &, Index, Index, Mat<const bf16>, Mat<bf16>);
 
 } // namespace layers::mtp
