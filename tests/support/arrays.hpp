@@ -78,4 +78,6 @@ inline double dot(const Values &a, const Values &b) {
   return sum;
 }
 
+inline double norm(const Values &a) { return std::sqrt(dot(a, a)); }
+
 } // namespace support
