@@ -40,7 +40,7 @@ double gemm_peak(tensor::Context &ctx, const Options &o) { return numerics::meas
 template <class A> class Run {
 public:
   Run(const Options &options, const Launch &launch)
-      : o_(options), launch_(launch), lock_(prepare(options)), sampler_(sampler_options(options)), layout_(options.dims), state_(options, layout_), trainer_(options, state_, sampler_),
+      : o_(options), launch_(launch), lock_(prepare(options)), sampler_(sampler_options(options)), layout_(options.dims), state_(options, layout_), source_(sampler_), trainer_(options, state_, source_),
         writer_({fs::path(options.run.directory) / "checkpoints", options.checkpoint.keep_last, options.checkpoint.keep_every}) {
     if (sampler_.vocabulary() > o_.dims.vocabulary)
       throw UserError(Exit::deck, "E028", o_.deck_name, fmt::format("[model] vocabulary = {}, but the tokenizer has {} ids", o_.dims.vocabulary, sampler_.vocabulary()), "make the model's vocabulary at least as large");
@@ -156,7 +156,7 @@ private:
     return sampler_.validation_samples() > 0 && (step >= o_.train.steps || (o_.train.validate_every > 0 && step % o_.train.validate_every == 0));
   }
   void validate(Row &row, bool whole) {
-    const Validation v = trainer_.validate(whole ? 0 : o_.train.validation_samples);
+    const Validation v = trainer_.validate(sampler_, whole ? 0 : o_.train.validation_samples);
     row.validation_loss = v.loss, row.validation_bits_per_byte = v.bits_per_byte;
     if (whole) base::log::debug("validation: {} tokens, {} bytes", v.tokens, v.bytes);
   }
@@ -251,6 +251,7 @@ private:
   data::Sampler sampler_;
   model::Layout layout_;
   State state_;
+  ShardSource source_;
   Trainer<A> trainer_;
   checkpoint::Writer writer_;
   std::map<std::int64_t, std::int64_t> roll_backs_;

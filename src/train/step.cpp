@@ -30,12 +30,11 @@ template <class A> Vec<A> compute_buffer(const State &state) {
 } // namespace
 
 template <class A>
-Trainer<A>::Trainer(const Options &options, State &state, const data::Sampler &sampler)
-    : options_(options), state_(state), sampler_(sampler), stage_(options.dims, options.recompute, options.batch.micro_batch, options.batch.sequence),
+Trainer<A>::Trainer(const Options &options, State &state, const SampleSource &source)
+    : options_(options), state_(state), source_(source), stage_(options.dims, options.recompute, options.batch.micro_batch, options.batch.sequence),
       arena_("train", stage_.arena_bytes()), ctx_{tensor::Exec(), arena_, {}, nullptr}, compute_(compute_buffer<A>(state)), weights_(model::weights<A>(state.layout, state.master, compute_)),
       gradients_(state.layout, options.shards()), buffers_(options.batch.micro_batch, options.batch.sequence, options.dims.mtp_depth), square_sum_(largest(state.layout)),
       load_BE_("train::load", stage_.moe_blocks(), options.dims.experts) {
-  if (sampler.validation_samples() % options.batch.micro_batch != 0) single_ = std::make_unique<model::BatchBuffers>(1, options.batch.sequence, 0);
   weights_changed();
 }
 
@@ -43,15 +42,15 @@ template <class A> void Trainer<A>::weights_changed() { model::refresh_compute<A
 
 template <class A> std::size_t Trainer<A>::planned_bytes() const {
   const std::size_t copies = std::is_same_v<A, float> ? 0 : sizeof(A) * static_cast<std::size_t>(state_.layout.size());
-  return state_.device_bytes() + copies + gradients_.bytes() + arena_.high_water();
+  return state_.device_bytes() + copies + gradients_.bytes() + arena_.capacity();
 }
 
 // The next samples, without the ranges that a roll-back left out.
 template <class A> std::vector<data::Sample> Trainer<A>::draw(std::int64_t count) {
   auto &c = state_.counters;
   for (const auto &[first, last] : c.avoid)
-    if (c.cursor.next_sample >= first && c.cursor.next_sample < last) sampler_.skip(c.cursor, last - c.cursor.next_sample);
-  return sampler_.next(c.cursor, count);
+    if (c.cursor.next_sample >= first && c.cursor.next_sample < last) source_.skip(c.cursor, last - c.cursor.next_sample);
+  return source_.next(c.cursor, count);
 }
 
 template <class A> void Trainer<A>::run_micro_batches(const std::vector<data::Sample> &samples, StepReport &report) {
@@ -168,8 +167,8 @@ template <class A> StepReport Trainer<A>::step() {
   return report;
 }
 
-template <class A> Validation Trainer<A>::validate(std::int64_t count) {
-  const std::int64_t all = sampler_.validation_samples(), per_micro = options_.batch.micro_batch;
+template <class A> Validation Trainer<A>::validate(const data::Sampler &sampler, std::int64_t count) {
+  const std::int64_t all = sampler.validation_samples(), per_micro = options_.batch.micro_batch;
   const std::int64_t n = count > 0 ? std::min(count, all) : all;
   Validation v;
   double sum = 0;
@@ -178,7 +177,7 @@ template <class A> Validation Trainer<A>::validate(std::int64_t count) {
     if (take == 1 && per_micro != 1 && !single_) single_ = std::make_unique<model::BatchBuffers>(1, options_.batch.sequence, 0);
     std::vector<data::Sample> samples;
     std::vector<model::HostSample> views;
-    for (std::int64_t j = 0; j < take; ++j) samples.push_back(sampler_.validation(i + j));
+    for (std::int64_t j = 0; j < take; ++j) samples.push_back(sampler.validation(i + j));
     for (const auto &sample : samples) {
       views.push_back(host(sample));
       v.tokens += model::valid_targets(views.back(), 0)[0];
@@ -186,7 +185,7 @@ template <class A> Validation Trainer<A>::validate(std::int64_t count) {
     sum += stage_.forward(ctx_, weights_, (take == per_micro ? buffers_ : *single_).load(ctx_, views)).main;
     i += take;
   }
-  v.bytes = sampler_.validation_bytes(n);
+  v.bytes = sampler.validation_bytes(n);
   if (v.tokens > 0) v.loss = sum / static_cast<double>(v.tokens);
   if (v.bytes > 0) v.bits_per_byte = sum / std::log(2.0) / static_cast<double>(v.bytes);
   return v;

@@ -31,20 +31,42 @@ struct Validation {
   std::int64_t tokens = 0, bytes = 0;
 };
 
+// Where samples come from: the token shards, or random tokens where speed is measured.
+class SampleSource {
+public:
+  virtual ~SampleSource() = default;
+  virtual std::vector<data::Sample> next(data::Cursor &cursor, std::int64_t count) const = 0;
+  virtual void skip(data::Cursor &cursor, std::int64_t count) const = 0;
+};
+class ShardSource : public SampleSource {
+public:
+  explicit ShardSource(const data::Sampler &sampler) : sampler_(sampler) {}
+  std::vector<data::Sample> next(data::Cursor &cursor, std::int64_t count) const override { return sampler_.next(cursor, count); }
+  void skip(data::Cursor &cursor, std::int64_t count) const override { sampler_.skip(cursor, count); }
+
+private:
+  const data::Sampler &sampler_;
+};
+
 // What a step needs beside the state: compute copies, gradients, arena, model. A = compute dtype.
 template <class A> class Trainer {
 public:
-  Trainer(const Options &options, State &state, const data::Sampler &sampler);
+  Trainer(const Options &options, State &state, const SampleSource &source);
 
   // Draws the next batch (advances the cursor), runs it and, when all is well, moves the weights. A bad step leaves weights and
   // moments as they were; counters.step, tokens and cursor advance in any case.
   StepReport step();
   // Mean loss of held-out samples [0, count); count 0: all.
-  Validation validate(std::int64_t count);
+  Validation validate(const data::Sampler &sampler, std::int64_t count);
   void weights_changed(); // after a restart or a roll-back: makes the compute copies again
 
   tensor::Context &context() { return ctx_; }
-  std::size_t planned_bytes() const; // state + gradients + arena
+  std::size_t planned_bytes() const; // state, compute copies, gradients, arena
+  // Counts work by label from now on (null: no more).
+  tensor::WorkCounter &count_work() {
+    ctx_.counter = &counter_;
+    return counter_;
+  }
   const tensor::Arena &arena() const { return arena_; }
   std::int64_t moe_blocks() const { return stage_.moe_blocks(); }
 
@@ -61,7 +83,7 @@ private:
 
   const Options &options_;
   State &state_;
-  const data::Sampler &sampler_;
+  const SampleSource &source_;
   model::Stage<A> stage_;
   tensor::Arena arena_;
   tensor::WorkCounter counter_;

@@ -17,6 +17,7 @@ void add_run(CLI::App &program, Action &action);
 void add_count(CLI::App &program, Action &action);
 void add_tokenizer(CLI::App &program, Action &action);
 void add_data(CLI::App &program, Action &action);
+void add_bench(CLI::App &program, Action &action);
 void add_decks(CLI::App &program, Action &action);
 
 } // namespace app
