@@ -14,10 +14,12 @@ namespace support {
 using Values = std::vector<double>;
 
 // Standard normal numbers times scale, rounded to what A holds, so that both sides start from the same numbers.
-template <class A = float> Values normal(std::size_t n, std::uint64_t seed, double scale = 1.0, double mean = 0.0) {
+template <class A = float>
+Values normal(std::size_t n, std::uint64_t seed, double scale = 1.0, double mean = 0.0) {
   Values v(n);
   for (std::size_t i = 0; i < n; ++i)
-    v[i] = static_cast<float>(A(static_cast<float>(mean + scale * base::random::normal(seed, base::random::Purpose::test, 0, i))));
+    v[i] = static_cast<float>(A(static_cast<float>(
+        mean + scale * base::random::normal(seed, base::random::Purpose::test, 0, i))));
   return v;
 }
 
@@ -48,7 +50,8 @@ template <class T> tensor::Mat<T> mat(const Values &v, tensor::Index n, tensor::
   upload(v, to);
   return to;
 }
-template <class T> tensor::Cube<T> cube(const Values &v, tensor::Index n, tensor::Index m, tensor::Index k) {
+template <class T>
+tensor::Cube<T> cube(const Values &v, tensor::Index n, tensor::Index m, tensor::Index k) {
   tensor::Cube<T> to("support::cube", n, m, k);
   upload(v, to);
   return to;
@@ -67,7 +70,8 @@ inline double max_error(const Values &a, const Values &b) {
 // |a - b| / |b| in the 2-norm; a NaN gives infinity.
 inline double relative_error(const Values &a, const Values &b) {
   double difference = 0, norm = 0;
-  for (std::size_t i = 0; i < a.size() && i < b.size(); ++i) difference += (a[i] - b[i]) * (a[i] - b[i]), norm += b[i] * b[i];
+  for (std::size_t i = 0; i < a.size() && i < b.size(); ++i)
+    difference += (a[i] - b[i]) * (a[i] - b[i]), norm += b[i] * b[i];
   if (a.size() != b.size() || std::isnan(difference)) return INFINITY;
   return difference == 0 ? 0.0 : std::sqrt(difference / norm);
 }
