@@ -55,7 +55,8 @@ template <class A> double peak(Context &ctx, Index n) {
   tensor::for_each(ctx, kPeakLabel.c_str(), n * n,
                    [=](Index i) { a.data()[i] = A(wave(i)), b.data()[i] = A(wave(i + 77)); });
   tensor::Context quiet{ctx.exec, ctx.arena, ctx.mesh, nullptr};
-  double seconds = fastest(5, [&] { linear<A, A>(quiet, kPeakLabel.c_str(), a, b, c), ctx.exec.fence(); });
+  double seconds =
+      fastest(5, [&] { linear<A, A>(quiet, kPeakLabel.c_str(), a, b, c), ctx.exec.fence(); });
   if (std::is_same_v<A, float> || body_name(true, 'n', n, n, n).starts_with("brg:"))
     seconds = std::min(seconds, library_seconds<A>(n, a.data(), b.data(), c.data()));
   return 2.0 * double(n) * double(n) * double(n) / seconds;

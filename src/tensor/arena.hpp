@@ -18,8 +18,12 @@ public:
 
   // Packed arrays of undefined content, aligned to 256 bytes. A full arena is a Fault that says how much is missing.
   template <class T> Vec<T> vec(Index n) { return Vec<T>(static_cast<T *>(take(n, sizeof(T))), n); }
-  template <class T> Mat<T> mat(Index n, Index m) { return Mat<T>(static_cast<T *>(take(n * m, sizeof(T))), n, m); }
-  template <class T> Cube<T> cube(Index n, Index m, Index k) { return Cube<T>(static_cast<T *>(take(n * m * k, sizeof(T))), n, m, k); }
+  template <class T> Mat<T> mat(Index n, Index m) {
+    return Mat<T>(static_cast<T *>(take(n * m, sizeof(T))), n, m);
+  }
+  template <class T> Cube<T> cube(Index n, Index m, Index k) {
+    return Cube<T>(static_cast<T *>(take(n * m * k, sizeof(T))), n, m, k);
+  }
 
   std::size_t used() const { return used_; }
   std::size_t high_water() const { return high_water_; }
@@ -39,7 +43,9 @@ public:
 
   static constexpr std::size_t kAlignment = 256;
   // What an array of this many bytes takes.
-  static constexpr std::size_t padded(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+  static constexpr std::size_t padded(std::size_t bytes) {
+    return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  }
 
 private:
   Arena(std::string label, std::size_t capacity_bytes, bool counting_only);

@@ -18,42 +18,45 @@ template <class Space> struct RowOf {
   using type = typename Kokkos::TeamPolicy<Space>::member_type;
 };
 #ifdef KOKKOS_ENABLE_OPENMP
-template <> struct RowOf<Kokkos::OpenMP> {
-  using type = HostRow;
-};
+template <> struct RowOf<Kokkos::OpenMP> { using type = HostRow; };
 #endif
 #ifdef KOKKOS_ENABLE_SERIAL
-template <> struct RowOf<Kokkos::Serial> {
-  using type = HostRow;
-};
+template <> struct RowOf<Kokkos::Serial> { using type = HostRow; };
 #endif
 using Row = RowOf<Exec>::type;
 
 // f(i) for i in [0, n).
 template <class F> void for_each(Context &ctx, const char *label, Index n, const F &f) {
-  if (n > 0) Kokkos::parallel_for(label, Kokkos::RangePolicy<Exec, Kokkos::IndexType<Index>>(ctx.exec, 0, n), f);
+  if (n > 0)
+    Kokkos::parallel_for(label, Kokkos::RangePolicy<Exec, Kokkos::IndexType<Index>>(ctx.exec, 0, n),
+                         f);
 }
 
 // f(row, t) for t in [0, n); the row goes to the row_* functions below. R is always Row (a template, so that only one branch compiles).
-template <class R = Row, class F> void for_rows(Context &ctx, const char *label, Index n, const F &f) {
+template <class R = Row, class F>
+void for_rows(Context &ctx, const char *label, Index n, const F &f) {
   if (n <= 0) return;
   if constexpr (std::is_same_v<R, HostRow>) {
-    Kokkos::parallel_for(label, Kokkos::RangePolicy<Exec, Kokkos::IndexType<Index>>(ctx.exec, 0, n),
-                         KOKKOS_LAMBDA(const Index t) { f(R{}, t); });
+    Kokkos::parallel_for(
+        label, Kokkos::RangePolicy<Exec, Kokkos::IndexType<Index>>(ctx.exec, 0, n),
+        KOKKOS_LAMBDA(const Index t) { f(R{}, t); });
   } else {
-    Kokkos::parallel_for(label, Kokkos::TeamPolicy<Exec>(ctx.exec, static_cast<int>(n), Kokkos::AUTO),
-                         KOKKOS_LAMBDA(const R &row) { f(row, static_cast<Index>(row.league_rank())); });
+    Kokkos::parallel_for(
+        label, Kokkos::TeamPolicy<Exec>(ctx.exec, static_cast<int>(n), Kokkos::AUTO),
+        KOKKOS_LAMBDA(const R &row) { f(row, static_cast<Index>(row.league_rank())); });
   }
 }
 
 // As for_rows, one task at a time to whichever thread is free: for rows of unequal work.
-template <class R = Row, class F> void for_tasks(Context &ctx, const char *label, Index n, const F &f) {
+template <class R = Row, class F>
+void for_tasks(Context &ctx, const char *label, Index n, const F &f) {
   if (n <= 0) return;
   if constexpr (std::is_same_v<R, HostRow>) {
-    Kokkos::parallel_for(label,
-                         Kokkos::RangePolicy<Exec, Kokkos::Schedule<Kokkos::Dynamic>, Kokkos::IndexType<Index>>(
-                             ctx.exec, 0, n, Kokkos::ChunkSize(1)),
-                         KOKKOS_LAMBDA(const Index t) { f(R{}, t); });
+    Kokkos::parallel_for(
+        label,
+        Kokkos::RangePolicy<Exec, Kokkos::Schedule<Kokkos::Dynamic>, Kokkos::IndexType<Index>>(
+            ctx.exec, 0, n, Kokkos::ChunkSize(1)),
+        KOKKOS_LAMBDA(const Index t) { f(R{}, t); });
   } else {
     for_rows(ctx, label, n, f);
   }
@@ -104,16 +107,20 @@ template <class F> KOKKOS_INLINE_FUNCTION void row_once(const HostRow &, const F
 // What the row has read or written before is done (row_for ends with it; row_once and the sums do not).
 KOKKOS_INLINE_FUNCTION void row_barrier(const HostRow &) {}
 
-template <class Member, class F> KOKKOS_INLINE_FUNCTION void row_for(const Member &team, Index n, const F &f) {
+template <class Member, class F>
+KOKKOS_INLINE_FUNCTION void row_for(const Member &team, Index n, const F &f) {
   Kokkos::parallel_for(Kokkos::TeamVectorRange(team, n), [&](const Index i) { f(i); });
   team.team_barrier();
 }
-template <class Member, class F> KOKKOS_INLINE_FUNCTION float row_sum(const Member &team, Index n, const F &f) {
+template <class Member, class F>
+KOKKOS_INLINE_FUNCTION float row_sum(const Member &team, Index n, const F &f) {
   float sum = 0;
-  Kokkos::parallel_reduce(Kokkos::TeamVectorRange(team, n), [&](const Index i, float &s) { s += f(i); }, sum);
+  Kokkos::parallel_reduce(
+      Kokkos::TeamVectorRange(team, n), [&](const Index i, float &s) { s += f(i); }, sum);
   return sum;
 }
-template <class Member, class F> KOKKOS_INLINE_FUNCTION float row_max(const Member &team, Index n, const F &f) {
+template <class Member, class F>
+KOKKOS_INLINE_FUNCTION float row_max(const Member &team, Index n, const F &f) {
   float best = -HUGE_VALF;
   Kokkos::parallel_reduce(
       Kokkos::TeamVectorRange(team, n),
@@ -124,9 +131,12 @@ template <class Member, class F> KOKKOS_INLINE_FUNCTION float row_max(const Memb
       Kokkos::Max<float>(best));
   return best;
 }
-template <class Member, class F> KOKKOS_INLINE_FUNCTION void row_once(const Member &team, const F &f) {
+template <class Member, class F>
+KOKKOS_INLINE_FUNCTION void row_once(const Member &team, const F &f) {
   Kokkos::single(Kokkos::PerTeam(team), [&] { f(); });
 }
-template <class Member> KOKKOS_INLINE_FUNCTION void row_barrier(const Member &team) { team.team_barrier(); }
+template <class Member> KOKKOS_INLINE_FUNCTION void row_barrier(const Member &team) {
+  team.team_barrier();
+}
 
 } // namespace tensor

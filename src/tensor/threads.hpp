@@ -6,7 +6,8 @@
 
 namespace tensor {
 
-using HostToken = Kokkos::Experimental::UniqueToken<Exec, Kokkos::Experimental::UniqueTokenScope::Global>;
+using HostToken =
+    Kokkos::Experimental::UniqueToken<Exec, Kokkos::Experimental::UniqueTokenScope::Global>;
 
 inline Index host_threads() { return static_cast<Index>(HostToken().size()); }
 
