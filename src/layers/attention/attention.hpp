@@ -17,14 +17,20 @@ namespace layers::attention {
 
 inline constexpr Index kKeyBlock = 64;
 
-template <class A> void forward(Context &ctx, Cube<const A> q_THM, Cube<const A> kv_THX, Mat<const A> k_rope_TR, const Segments &segments, Index nope, float scale, Cube<A> o_THV, Mat<float> lse_TH);
 template <class A>
-void backward(Context &ctx, Cube<const A> do_THV, Cube<const A> q_THM, Cube<const A> kv_THX, Mat<const A> k_rope_TR, Cube<const A> o_THV, Mat<const float> lse_TH, const Segments &segments, Index nope, float scale,
-              Cube<A> dq_THM, Cube<A> dkv_THX, Mat<A> dk_rope_TR);
+void forward(Context &ctx, Cube<const A> q_THM, Cube<const A> kv_THX, Mat<const A> k_rope_TR,
+             const Segments &segments, Index nope, float scale, Cube<A> o_THV, Mat<float> lse_TH);
+template <class A>
+void backward(Context &ctx, Cube<const A> do_THV, Cube<const A> q_THM, Cube<const A> kv_THX,
+              Mat<const A> k_rope_TR, Cube<const A> o_THV, Mat<const float> lse_TH,
+              const Segments &segments, Index nope, float scale, Cube<A> dq_THM, Cube<A> dkv_THX,
+              Mat<A> dk_rope_TR);
 // FLOP of one forward over these segments (multiply and add counted; causal half): for counters and benches.
 double forward_flops(const Segments &segments, Index heads, Index head_dim, Index value);
-double backward_flops(const Segments &segments, Index heads, Index head_dim, Index value); // the scores made again are counted
+double backward_flops(const Segments &segments, Index heads, Index head_dim,
+                      Index value); // the scores made again are counted
 // Arena bytes that forward or backward take for themselves at most; longest: rows of the longest segment.
-std::size_t scratch_bytes(Index tokens, Index longest, Index heads, Index nope, Index rope, Index value);
+std::size_t scratch_bytes(Index tokens, Index longest, Index heads, Index nope, Index rope,
+                          Index value);
 
 } // namespace layers::attention

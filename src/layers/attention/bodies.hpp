@@ -16,9 +16,9 @@ template <class A> struct Inputs {
 
   Index tokens() const { return q_THM.extent(0); }
   Index heads() const { return q_THM.extent(1); }
-  Index head_dim() const { return q_THM.extent(2); }           // M = N + R
-  Index value() const { return kv_THX.extent(2) - nope; }      // V
-  Index rope() const { return k_rope_TR.extent(1); }           // R
+  Index head_dim() const { return q_THM.extent(2); }      // M = N + R
+  Index value() const { return kv_THX.extent(2) - nope; } // V
+  Index rope() const { return k_rope_TR.extent(1); }      // R
 };
 // What the reverse pass is given, and what it makes.
 template <class A> struct Reverse {
@@ -29,8 +29,10 @@ template <class A> struct Reverse {
 };
 
 namespace tiles {
-inline constexpr bool kAvailable = std::is_same_v<tensor::Row, tensor::HostRow>; // does nothing elsewhere
-template <class A> void forward(Context &ctx, const Inputs<A> &in, Cube<A> o_THV, Mat<float> lse_TH);
+inline constexpr bool kAvailable =
+    std::is_same_v<tensor::Row, tensor::HostRow>; // does nothing elsewhere
+template <class A>
+void forward(Context &ctx, const Inputs<A> &in, Cube<A> o_THV, Mat<float> lse_TH);
 template <class A> void backward(Context &ctx, const Inputs<A> &in, const Reverse<A> &reverse);
 // Arena bytes of each at most.
 std::size_t forward_bytes(Index tokens, Index head_dim, Index value);
@@ -38,7 +40,8 @@ std::size_t backward_bytes(Index tokens, Index longest, Index head_dim, Index va
 } // namespace tiles
 
 namespace rows {
-template <class A> void forward(Context &ctx, const Inputs<A> &in, Cube<A> o_THV, Mat<float> lse_TH);
+template <class A>
+void forward(Context &ctx, const Inputs<A> &in, Cube<A> o_THV, Mat<float> lse_TH);
 template <class A> void backward(Context &ctx, const Inputs<A> &in, const Reverse<A> &reverse);
 } // namespace rows
 

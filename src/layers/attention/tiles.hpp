@@ -23,7 +23,9 @@ enum class Into { subtract, add, scale };
 
 // One 8 x 32 piece of C.
 template <Lie lie, Into into>
-inline void product_piece(const Index depth, const float *__restrict a, const Index lda, const float *__restrict b, const Index ldb, float *__restrict c, const Index ldc, const float *__restrict w) {
+inline void product_piece(const Index depth, const float *__restrict a, const Index lda,
+                          const float *__restrict b, const Index ldb, float *__restrict c,
+                          const Index ldc, const float *__restrict w) {
   alignas(64) float sum[kRows][kCols];
 #pragma GCC unroll 8
   for (Index r = 0; r < kRows; ++r) {
@@ -67,7 +69,8 @@ struct Result {
 };
 
 template <Lie lie, Into into>
-inline void product(const Part part, const Index rows, const Index cols, const Index depth, const Operand a, const Operand b, const Result c, const float *w = nullptr) {
+inline void product(const Part part, const Index rows, const Index cols, const Index depth,
+                    const Operand a, const Operand b, const Result c, const float *w = nullptr) {
   for (Index j = 0; j < cols; j += kCols) {
     for (Index r = 0; r < rows; r += kRows) {
       if (part == Part::lower && j >= r + kRows) continue;
@@ -75,15 +78,19 @@ inline void product(const Part part, const Index rows, const Index cols, const I
       const Index first = part == Part::depth_from_row ? r : 0;
       const Index last = part == Part::depth_to_row && r + kRows < depth ? r + kRows : depth;
       if (last <= first) continue;
-      const float *a_piece = lie == Lie::rows ? a.data + r * a.stride + first : a.data + first * a.stride + r;
-      product_piece<lie, into>(last - first, a_piece, a.stride, b.data + first * b.stride + j, b.stride, c.data + r * c.stride + j, c.stride, w ? w + r : nullptr);
+      const float *a_piece =
+          lie == Lie::rows ? a.data + r * a.stride + first : a.data + first * a.stride + r;
+      product_piece<lie, into>(last - first, a_piece, a.stride, b.data + first * b.stride + j,
+                               b.stride, c.data + r * c.stride + j, c.stride, w ? w + r : nullptr);
     }
   }
 }
 
 // rows x width values out of rows that lie `stride` apart, times factor, to a tile of `height` rows; rows beyond are zero.
 template <class A>
-inline void pack(const A *__restrict from, const Index stride, const Index rows, const Index width, const float factor, float *__restrict to, const Index to_stride, const Index height) {
+inline void pack(const A *__restrict from, const Index stride, const Index rows, const Index width,
+                 const float factor, float *__restrict to, const Index to_stride,
+                 const Index height) {
   for (Index r = 0; r < height; ++r) {
     float *t = to + r * to_stride;
     const A *f = from + r * stride;
@@ -97,8 +104,11 @@ inline void pack(const A *__restrict from, const Index stride, const Index rows,
 }
 
 // to[4 i + j] = from[j * n + i] for i < n: four rows of n become n columns of four.
-template <class A> inline void interleave(const A *__restrict from, const Index apart, const Index n, const float factor, float *__restrict to) {
-  const A *__restrict one = from + apart, *__restrict two = from + 2 * apart, *__restrict three = from + 3 * apart;
+template <class A>
+inline void interleave(const A *__restrict from, const Index apart, const Index n,
+                       const float factor, float *__restrict to) {
+  const A *__restrict one = from + apart, *__restrict two = from + 2 * apart,
+                      *__restrict three = from + 3 * apart;
 #pragma GCC ivdep
   for (Index i = 0; i < n; ++i) {
     to[4 * i] = static_cast<float>(from[i]) * factor;
@@ -111,15 +121,19 @@ template <class A> inline void interleave(const A *__restrict from, const Index 
 // As pack, transposed: to[i * kBlock + r]. 64 rows are interleaved by four, three times: the two leading bits of the row's number
 // become the last bits of the place each time, so [64][W] -> [16][W][4] -> [4][W][16] -> [W][64]. spare: kBlock * width.
 template <class A>
-inline void pack_transposed(const A *__restrict from, const Index stride, const Index rows, const Index width, const float factor, float *__restrict to, float *__restrict spare) {
+inline void pack_transposed(const A *__restrict from, const Index stride, const Index rows,
+                            const Index width, const float factor, float *__restrict to,
+                            float *__restrict spare) {
   static_assert(kBlock == 64);
   if (rows < kBlock) {
     for (Index i = 0; i < width; ++i) {
-      for (Index r = 0; r < kBlock; ++r) to[i * kBlock + r] = r < rows ? static_cast<float>(from[r * stride + i]) * factor : 0.0F;
+      for (Index r = 0; r < kBlock; ++r)
+        to[i * kBlock + r] = r < rows ? static_cast<float>(from[r * stride + i]) * factor : 0.0F;
     }
     return;
   }
-  for (Index r = 0; r < 16; ++r) interleave(from + r * stride, 16 * stride, width, factor, to + r * 4 * width);
+  for (Index r = 0; r < 16; ++r)
+    interleave(from + r * stride, 16 * stride, width, factor, to + r * 4 * width);
   interleave(to, 16 * width, 16 * width, 1.0F, spare);
   interleave(spare, 16 * width, 16 * width, 1.0F, to);
 }

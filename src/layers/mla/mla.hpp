@@ -17,9 +17,9 @@ template <class A> struct Weights {
   Mat<const A> w_dq_QD, w_uq_XQ; // X = H (N+R)
   Mat<const A> w_q_XD;           // instead of both when Q = 0
   Vec<const float> q_norm_Q, kv_norm_C;
-  Mat<const A> w_dkv_YD;         // Y = C + R
-  Mat<const A> w_ukv_ZC;         // Z = H (N+V)
-  Mat<const A> w_o_DU;           // U = H V
+  Mat<const A> w_dkv_YD; // Y = C + R
+  Mat<const A> w_ukv_ZC; // Z = H (N+V)
+  Mat<const A> w_o_DU;   // U = H V
 };
 struct Grads { // FP32 accumulators, named after their tensors
   Mat<float> w_dq_QD, w_uq_XQ, w_q_XD;
@@ -45,14 +45,25 @@ template <class A> struct Deltas {
   Cube<A> dq_THM, dkv_THX;
 };
 
-template <class A> Saved<A> allocate(tensor::Arena &arena, const arch::Dims &dims, Index tokens, Keep keep);
-template <class A> Deltas<A> allocate_deltas(tensor::Arena &arena, const arch::Dims &dims, Index tokens);
+template <class A>
+Saved<A> allocate(tensor::Arena &arena, const arch::Dims &dims, Index tokens, Keep keep);
+template <class A>
+Deltas<A> allocate_deltas(tensor::Arena &arena, const arch::Dims &dims, Index tokens);
 // saved with every field present: those not kept are taken from the arena (the caller's scope) and computed again, same bits.
-template <class A> Saved<A> refill(Context &ctx, const arch::Dims &dims, const Weights<A> &w, const rope::Table &table, const Segments &segments, const Saved<A> &saved);
+template <class A>
+Saved<A> refill(Context &ctx, const arch::Dims &dims, const Weights<A> &w, const rope::Table &table,
+                const Segments &segments, const Saved<A> &saved);
 
-template <class A> void forward(Context &ctx, const arch::Dims &dims, const Weights<A> &w, const rope::Table &table, const Segments &segments, Mat<const A> x_TD, const Saved<A> &saved, Mat<A> y_TD);
+template <class A>
+void forward(Context &ctx, const arch::Dims &dims, const Weights<A> &w, const rope::Table &table,
+             const Segments &segments, Mat<const A> x_TD, const Saved<A> &saved, Mat<A> y_TD);
 // saved must be full (refilled).
-template <class A> void backward_input(Context &ctx, const arch::Dims &dims, const Weights<A> &w, const rope::Table &table, const Segments &segments, Mat<const A> dy_TD, const Saved<A> &saved, const Deltas<A> &deltas, Mat<A> dx_TD);
-template <class A> void backward_weight(Context &ctx, const arch::Dims &dims, Mat<const A> dy_TD, Mat<const A> x_TD, const Saved<A> &saved, const Deltas<A> &deltas, const Grads &acc);
+template <class A>
+void backward_input(Context &ctx, const arch::Dims &dims, const Weights<A> &w,
+                    const rope::Table &table, const Segments &segments, Mat<const A> dy_TD,
+                    const Saved<A> &saved, const Deltas<A> &deltas, Mat<A> dx_TD);
+template <class A>
+void backward_weight(Context &ctx, const arch::Dims &dims, Mat<const A> dy_TD, Mat<const A> x_TD,
+                     const Saved<A> &saved, const Deltas<A> &deltas, const Grads &acc);
 
 } // namespace layers::mla

@@ -24,15 +24,25 @@ template <class A> struct Deltas {
   Mat<A> de_TD, dn_TD; // gradients after the norms, for their weights
 };
 template <class A> Saved<A> allocate(tensor::Arena &arena, const arch::Dims &dims, Index tokens);
-template <class A> Deltas<A> allocate_deltas(tensor::Arena &arena, const arch::Dims &dims, Index tokens);
+template <class A>
+Deltas<A> allocate_deltas(tensor::Arena &arena, const arch::Dims &dims, Index tokens);
 
-template <class A> void forward(Context &ctx, const Weights<A> &w, float eps, Mat<const A> emb_TD, Mat<const A> h_TD, const Saved<A> &saved, Mat<A> y_TD);
-template <class A> void backward_input(Context &ctx, const Weights<A> &w, Mat<const A> dy_TD, Mat<const A> emb_TD, Mat<const A> h_TD, const Saved<A> &saved, const Deltas<A> &deltas, Mat<A> demb_TD, Mat<A> dh_TD);
-template <class A> void backward_weight(Context &ctx, Mat<const A> dy_TD, Mat<const A> emb_TD, Mat<const A> h_TD, const Saved<A> &saved, const Deltas<A> &deltas, const Grads &acc);
+template <class A>
+void forward(Context &ctx, const Weights<A> &w, float eps, Mat<const A> emb_TD, Mat<const A> h_TD,
+             const Saved<A> &saved, Mat<A> y_TD);
+template <class A>
+void backward_input(Context &ctx, const Weights<A> &w, Mat<const A> dy_TD, Mat<const A> emb_TD,
+                    Mat<const A> h_TD, const Saved<A> &saved, const Deltas<A> &deltas,
+                    Mat<A> demb_TD, Mat<A> dh_TD);
+template <class A>
+void backward_weight(Context &ctx, Mat<const A> dy_TD, Mat<const A> emb_TD, Mat<const A> h_TD,
+                     const Saved<A> &saved, const Deltas<A> &deltas, const Grads &acc);
 
 // Row moves between a stream of `samples` samples of `rows` rows and one of rows - 1: MTP depth k works on rows 0 .. rows-k-1 of each sample.
 //   narrow: y[s, i] = x[s, i] for i < rows - 1            widen_acc: x_acc[s, i] += y[s, i]
-template <class A> void narrow(Context &ctx, Index samples, Index rows, Mat<const A> x_TD, Mat<A> y_UD);
-template <class A> void widen_acc(Context &ctx, Index samples, Index rows, Mat<const A> y_UD, Mat<A> x_TD_acc);
+template <class A>
+void narrow(Context &ctx, Index samples, Index rows, Mat<const A> x_TD, Mat<A> y_UD);
+template <class A>
+void widen_acc(Context &ctx, Index samples, Index rows, Mat<const A> y_UD, Mat<A> x_TD_acc);
 
 } // namespace layers::mtp

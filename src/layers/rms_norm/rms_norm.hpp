@@ -16,12 +16,21 @@ struct Saved {
 };
 Saved allocate(tensor::Arena &arena, Index tokens);
 
-template <class A> void forward(Context &ctx, Mat<const A> x_TD, Vec<const float> g_D, float eps, Mat<A> y_TD, const Saved &saved);
+template <class A>
+void forward(Context &ctx, Mat<const A> x_TD, Vec<const float> g_D, float eps, Mat<A> y_TD,
+             const Saved &saved);
 // y again from x and the saved r (recompute policy): the same bits as forward.
-template <class A> void refill(Context &ctx, Mat<const A> x_TD, Vec<const float> g_D, const Saved &saved, Mat<A> y_TD);
-template <class A> void backward_input(Context &ctx, Mat<const A> dy_TD, Mat<const A> x_TD, Vec<const float> g_D, const Saved &saved, Mat<A> dx_TD);
+template <class A>
+void refill(Context &ctx, Mat<const A> x_TD, Vec<const float> g_D, const Saved &saved, Mat<A> y_TD);
+template <class A>
+void backward_input(Context &ctx, Mat<const A> dy_TD, Mat<const A> x_TD, Vec<const float> g_D,
+                    const Saved &saved, Mat<A> dx_TD);
 // As backward_input for a norm on the residual stream: adds (sum in FP32, rounded once).
-template <class A> void backward_input_acc(Context &ctx, Mat<const A> dy_TD, Mat<const A> x_TD, Vec<const float> g_D, const Saved &saved, Mat<A> dx_TD_acc);
-template <class A> void backward_weight(Context &ctx, Mat<const A> dy_TD, Mat<const A> x_TD, const Saved &saved, Vec<float> dg_D_acc);
+template <class A>
+void backward_input_acc(Context &ctx, Mat<const A> dy_TD, Mat<const A> x_TD, Vec<const float> g_D,
+                        const Saved &saved, Mat<A> dx_TD_acc);
+template <class A>
+void backward_weight(Context &ctx, Mat<const A> dy_TD, Mat<const A> x_TD, const Saved &saved,
+                     Vec<float> dg_D_acc);
 
 } // namespace layers::rms_norm

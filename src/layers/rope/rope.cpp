@@ -16,7 +16,9 @@ double magnitude(const arch::Yarn &yarn, const double mscale) {
 // The (real) index of the pair that turns `rotations` times within the original context.
 double correction_dim(const arch::Dims &dims, const double rotations) {
   const double circle = 2.0 * M_PI * rotations;
-  return static_cast<double>(dims.rope) * std::log(static_cast<double>(dims.yarn.original) / circle) / (2.0 * std::log(dims.rope_theta));
+  return static_cast<double>(dims.rope) *
+         std::log(static_cast<double>(dims.yarn.original) / circle) /
+         (2.0 * std::log(dims.rope_theta));
 }
 
 } // namespace
@@ -24,10 +26,13 @@ double correction_dim(const arch::Dims &dims, const double rotations) {
 std::vector<double> frequencies(const arch::Dims &dims) {
   const Index pairs = dims.rope / 2;
   std::vector<double> f(pairs);
-  for (Index i = 0; i < pairs; ++i) f[i] = std::pow(dims.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(dims.rope));
+  for (Index i = 0; i < pairs; ++i)
+    f[i] =
+        std::pow(dims.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(dims.rope));
   if (!dims.yarn.on()) return f;
   const double low = std::max(std::floor(correction_dim(dims, dims.yarn.beta_fast)), 0.0);
-  double high = std::min(std::ceil(correction_dim(dims, dims.yarn.beta_slow)), static_cast<double>(dims.rope - 1));
+  double high = std::min(std::ceil(correction_dim(dims, dims.yarn.beta_slow)),
+                         static_cast<double>(dims.rope - 1));
   if (low == high) high += 0.001; // as the reference: no division by zero
   for (Index i = 0; i < pairs; ++i) {
     const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
@@ -39,10 +44,15 @@ std::vector<double> frequencies(const arch::Dims &dims) {
 Table make_table(const arch::Dims &dims, const Index positions) {
   const std::vector<double> f = frequencies(dims);
   const Index pairs = static_cast<Index>(f.size());
-  const double scale = magnitude(dims.yarn, dims.yarn.mscale) / magnitude(dims.yarn, dims.yarn.mscale_all_dim);
-  const Table table{Mat<float>(Kokkos::view_alloc(Kokkos::WithoutInitializing, "layers::rope::cos_PF"), positions, pairs),
-                    Mat<float>(Kokkos::view_alloc(Kokkos::WithoutInitializing, "layers::rope::sin_PF"), positions, pairs)};
-  const auto cosine = Kokkos::create_mirror_view(table.cos_PF), sine = Kokkos::create_mirror_view(table.sin_PF);
+  const double scale =
+      magnitude(dims.yarn, dims.yarn.mscale) / magnitude(dims.yarn, dims.yarn.mscale_all_dim);
+  const Table table{
+      Mat<float>(Kokkos::view_alloc(Kokkos::WithoutInitializing, "layers::rope::cos_PF"), positions,
+                 pairs),
+      Mat<float>(Kokkos::view_alloc(Kokkos::WithoutInitializing, "layers::rope::sin_PF"), positions,
+                 pairs)};
+  const auto cosine = Kokkos::create_mirror_view(table.cos_PF),
+             sine = Kokkos::create_mirror_view(table.sin_PF);
   for (Index p = 0; p < positions; ++p) {
     for (Index i = 0; i < pairs; ++i) {
       cosine(p, i) = static_cast<float>(scale * std::cos(static_cast<double>(p) * f[i]));
@@ -55,9 +65,13 @@ Table make_table(const arch::Dims &dims, const Index positions) {
 }
 
 template <class A>
-void rotate(Context &ctx, const char *label, const Table &table, const Vec<const std::int32_t> position_T, const Cube<A> x_THX, const Index offset, const int sign) {
-  const Index tokens = x_THX.extent(0), heads = x_THX.extent(1), width = x_THX.extent(2), pairs = table.cos_PF.extent(1);
-  HADAL_CHECK(offset >= 0 && offset + 2 * pairs <= width, "rope part {} + {} of {} columns", offset, 2 * pairs, width);
+void rotate(Context &ctx, const char *label, const Table &table,
+            const Vec<const std::int32_t> position_T, const Cube<A> x_THX, const Index offset,
+            const int sign) {
+  const Index tokens = x_THX.extent(0), heads = x_THX.extent(1), width = x_THX.extent(2),
+              pairs = table.cos_PF.extent(1);
+  HADAL_CHECK(offset >= 0 && offset + 2 * pairs <= width, "rope part {} + {} of {} columns", offset,
+              2 * pairs, width);
   HADAL_CHECK(sign == 1 || sign == -1, "sign {}", sign);
   const Mat<float> cos_PF = table.cos_PF, sin_PF = table.sin_PF;
   const float direction = static_cast<float>(sign);
@@ -69,7 +83,8 @@ void rotate(Context &ctx, const char *label, const Table &table, const Vec<const
         for (Index h = 0; h < heads; ++h) {
           A *x = &x_THX(t, h, offset);
           tensor::row_for(row, pairs, [=](const Index i) { // (1)
-            const float even = static_cast<float>(x[2 * i]), odd = static_cast<float>(x[2 * i + 1]), sine = direction * s[i];
+            const float even = static_cast<float>(x[2 * i]), odd = static_cast<float>(x[2 * i + 1]),
+                        sine = direction * s[i];
             x[2 * i] = A(fmaf(even, c[i], -(odd * sine)));
             x[2 * i + 1] = A(fmaf(even, sine, odd * c[i]));
           });
@@ -77,7 +92,9 @@ void rotate(Context &ctx, const char *label, const Table &table, const Vec<const
       });
 }
 
-template void rotate(Context &, const char *, const Table &, Vec<const std::int32_t>, Cube<float>, Index, int);
-template void rotate(Context &, const char *, const Table &, Vec<const std::int32_t>, Cube<bf16>, Index, int);
+template void rotate(Context &, const char *, const Table &, Vec<const std::int32_t>, Cube<float>,
+                     Index, int);
+template void rotate(Context &, const char *, const Table &, Vec<const std::int32_t>, Cube<bf16>,
+                     Index, int);
 
 } // namespace layers::rope

@@ -19,6 +19,8 @@ Table make_table(const arch::Dims &dims, Index positions);
 
 // In place on columns [offset, offset + R) of each of the heads of x[T, heads, head_dim] (k_rope: heads = 1, head_dim = R).
 // sign = +1 forward, -1 reverse.
-template <class A> void rotate(Context &ctx, const char *label, const Table &table, Vec<const std::int32_t> position_T, Cube<A> x_THX, Index offset, int sign);
+template <class A>
+void rotate(Context &ctx, const char *label, const Table &table, Vec<const std::int32_t> position_T,
+            Cube<A> x_THX, Index offset, int sign);
 
 } // namespace layers::rope

@@ -20,7 +20,9 @@ arch::Dims yarn_dims() { // DeepSeek-V3's long-context setting
 }
 
 // Angles by the definition, in double.
-template <class S> std::vector<S> reference(std::vector<S> x, const std::vector<double> &f, const std::vector<int> &position, Index heads, Index width, Index offset) {
+template <class S>
+std::vector<S> reference(std::vector<S> x, const std::vector<double> &f,
+                         const std::vector<int> &position, Index heads, Index width, Index offset) {
   for (std::size_t t = 0; t < position.size(); ++t) {
     for (Index h = 0; h < heads; ++h) {
       S *p = &x[(t * heads + h) * width + offset];
@@ -44,7 +46,8 @@ struct Case {
   rope::Table table;
   Case() {
     dims.rope = 10;
-    for (int t = 0; t < 11; ++t) position.push_back(t < 6 ? t : t - 6), position_T(t) = position.back();
+    for (int t = 0; t < 11; ++t)
+      position.push_back(t < 6 ? t : t - 6), position_T(t) = position.back();
     table = rope::make_table(dims, 16);
   }
   template <class A> Values rotated(const Values &x, int sign) {
@@ -58,44 +61,59 @@ struct Case {
 TEST(Rope, ForwardEqualsReferenceAndLeavesTheRestAlone) {
   Case c;
   const Values x = support::normal(c.tokens * c.heads * c.width, 1);
-  const Values y = c.rotated<float>(x, 1), expected = reference(x, rope::frequencies(c.dims), c.position, c.heads, c.width, c.offset);
+  const Values y = c.rotated<float>(x, 1),
+               expected =
+                   reference(x, rope::frequencies(c.dims), c.position, c.heads, c.width, c.offset);
   EXPECT_LT(support::relative_error(y, expected), support::float_bound(2));
   for (std::size_t i = 0; i < x.size(); ++i) {
-    if (static_cast<Index>(i) % c.width < c.offset) { EXPECT_EQ(x[i], y[i]); }
+    if (static_cast<Index>(i) % c.width < c.offset) {
+      EXPECT_EQ(x[i], y[i]);
+    }
   }
 }
 
 TEST(Rope, ReverseEqualsComplexStep) {
   Case c;
-  const Values x = support::normal(c.tokens * c.heads * c.width, 1), dy = support::normal(x.size(), 2);
-  const auto loss = [&](const std::vector<Complex> &z) { return support::weighted(dy, reference(z, rope::frequencies(c.dims), c.position, c.heads, c.width, c.offset)); };
-  EXPECT_LT(support::relative_error(c.rotated<float>(dy, -1), support::gradient(loss, x)), support::float_bound(2));
+  const Values x = support::normal(c.tokens * c.heads * c.width, 1),
+               dy = support::normal(x.size(), 2);
+  const auto loss = [&](const std::vector<Complex> &z) {
+    return support::weighted(
+        dy, reference(z, rope::frequencies(c.dims), c.position, c.heads, c.width, c.offset));
+  };
+  EXPECT_LT(support::relative_error(c.rotated<float>(dy, -1), support::gradient(loss, x)),
+            support::float_bound(2));
 }
 
 TEST(Rope, DotProductIsKept) {
   Case c;
-  const Values x = support::normal(c.tokens * c.heads * c.width, 1), dy = support::normal(x.size(), 2);
-  const double lhs = support::dot(dy, c.rotated<float>(x, 1)), rhs = support::dot(c.rotated<float>(dy, -1), x);
+  const Values x = support::normal(c.tokens * c.heads * c.width, 1),
+               dy = support::normal(x.size(), 2);
+  const double lhs = support::dot(dy, c.rotated<float>(x, 1)),
+               rhs = support::dot(c.rotated<float>(dy, -1), x);
   EXPECT_NEAR(lhs, rhs, 1e-4);
 }
 
 TEST(Rope, Bf16WithinBounds) {
   Case c;
   const Values x = support::normal<numerics::bf16>(c.tokens * c.heads * c.width, 1);
-  EXPECT_LT(support::relative_error(c.rotated<numerics::bf16>(x, 1), c.rotated<float>(x, 1)), support::bound<numerics::bf16>(1, 2));
+  EXPECT_LT(support::relative_error(c.rotated<numerics::bf16>(x, 1), c.rotated<float>(x, 1)),
+            support::bound<numerics::bf16>(1, 2));
 }
 
 TEST(Rope, ScoresDependOnTheDistanceAlone) {
   Case c;
   Values x(c.tokens * c.heads * c.width, 0.0);
   const Values one = support::normal(c.width, 3), two = support::normal(c.width, 4);
-  for (Index t = 0; t < c.tokens; ++t) { // head 0 holds a query, head 1 a key, the same in every row
-    for (Index i = 0; i < c.width; ++i) x[t * c.heads * c.width + i] = one[i], x[(t * c.heads + 1) * c.width + i] = two[i];
+  for (Index t = 0; t < c.tokens;
+       ++t) { // head 0 holds a query, head 1 a key, the same in every row
+    for (Index i = 0; i < c.width; ++i)
+      x[t * c.heads * c.width + i] = one[i], x[(t * c.heads + 1) * c.width + i] = two[i];
   }
   const Values y = c.rotated<float>(x, 1);
   const auto score = [&](Index t, Index j) {
     double s = 0;
-    for (Index i = c.offset; i < c.width; ++i) s += y[t * c.heads * c.width + i] * y[(j * c.heads + 1) * c.width + i];
+    for (Index i = c.offset; i < c.width; ++i)
+      s += y[t * c.heads * c.width + i] * y[(j * c.heads + 1) * c.width + i];
     return s;
   };
   EXPECT_NEAR(score(3, 1), score(5, 3), 1e-5);
@@ -118,7 +136,8 @@ TEST(Rope, YarnFrequencies) {
   EXPECT_EQ(table.cos_PF(0, 0), 1.0F); // mscale = mscale_all_dim: no factor on cos and sin
   arch::Dims other = dims;
   other.yarn.mscale = 0.5;
-  EXPECT_NEAR(rope::make_table(other, 1).cos_PF(0, 0), (0.05 * std::log(40.0) + 1) / (0.1 * std::log(40.0) + 1), 1e-6);
+  EXPECT_NEAR(rope::make_table(other, 1).cos_PF(0, 0),
+              (0.05 * std::log(40.0) + 1) / (0.1 * std::log(40.0) + 1), 1e-6);
 }
 
 } // namespace
