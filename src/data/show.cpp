@@ -20,12 +20,12 @@ std::string paint(Hue hue, bool second_shade, const std::string &text) {
   const std::string start =
       fmt::format("\x1b[38;5;{};48;5;{}m", static_cast<int>(hue), second_shade ? 238 : 235);
   std::string out = start;
-  for (const char c : text) {
-    if (c == '\n') out += kReset;
-    out += c;
-    if (c == '\n') out += start;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\n') out += kReset;
+    out += text[i];
+    if (text[i] == '\n' && i + 1 < text.size()) out += start;
   }
-  return out + std::string(kReset);
+  return text.ends_with('\n') ? out : out + std::string(kReset);
 }
 
 // What a token that is no text is called, and the hue of what follows it.

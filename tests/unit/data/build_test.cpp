@@ -323,6 +323,19 @@ TEST(Build, NewlineTokensAreSplitAtTheRate) {
   const std::int64_t all = count(none, true);
   ASSERT_GT(all, 200);
   EXPECT_NEAR(static_cast<double>(count(half, true)) / static_cast<double>(all), 0.5, 0.1);
+  // Each place decides for itself, not the document as a whole.
+  const data::NewlineSplitter splitter(tokenizer, 0.5, 3);
+  const std::string text = made_up_text(77, 2000);
+  std::vector<Token> tokens = tokenizer.encode(text), again = tokens, other = tokens;
+  const auto joined = [&](const std::vector<Token> &list) {
+    return std::count_if(list.begin(), list.end(),
+                         [&](Token t) { return !tokenizer.split_newline(t).empty(); });
+  };
+  splitter.apply(again, base::hash128(text));
+  splitter.apply(other, base::hash128("another"));
+  EXPECT_EQ(tokenizer.decode(again), text);
+  EXPECT_NE(again, other);
+  EXPECT_NEAR(static_cast<double>(joined(again)) / static_cast<double>(joined(tokens)), 0.5, 0.15);
   EXPECT_LT(count(whole, true), all / 10); // a part may itself be such a token
   EXPECT_EQ(count(whole, false), count(none, false)) << "validation text is never split";
   const data::Dataset set(whole.folder / "out"), plain(none.folder / "out");

@@ -160,6 +160,7 @@ TEST_F(CorpusTest, JsonLines) {
   folder_.write("t/1.jsonl", "\xEF\xBB\xBF{\"text\": \"a\\u00e9\\n\"}\r\n\n{\"id\": 2, \"text\": "
                              "\"\"}\n{\"text\": \"b\"}");
   folder_.write("t/2.jsonl", "");
+  folder_.write("t/2b.jsonl", "\xEF\xBB\xBF\n");
   folder_.write("t/3.jsonl", "{\"text\": \"c\"}\n");
   folder_.write("t/readme.md", "not JSON");
   data::Corpus corpus = open(data::TextFormat::jsonl, "t");

@@ -70,6 +70,13 @@ inline std::uint64_t draw(std::uint64_t seed, std::uint64_t i, std::uint64_t ran
   return base::random::bits(seed, base::random::Purpose::test, 0, i) % range;
 }
 
+// One of 20,000 ideographs: too rare to become one token, so that tokens end inside it.
+inline std::string rare_letter(std::uint64_t seed, std::uint64_t i) {
+  const auto code = 0x4E00 + draw(seed, i, 20000);
+  return {static_cast<char>(0xE0 | code >> 12), static_cast<char>(0x80 | (code >> 6 & 0x3F)),
+          static_cast<char>(0x80 | (code & 0x3F))};
+}
+
 // Sentences of made-up words, some of more than one byte a letter; a document differs with its number.
 inline std::string made_up_text(std::uint64_t document, int words) {
   static const char *syllables[] = {"ka",  "lo", "mi", "nu", "sé", "tor",
@@ -80,6 +87,7 @@ inline std::string made_up_text(std::uint64_t document, int words) {
     const auto at = static_cast<std::uint64_t>(w) * 8;
     for (std::uint64_t s = 0, n = 1 + draw(document, at, 3); s < n; ++s)
       text += syllables[draw(document, at + 1 + s, 12)];
+    if (draw(document, at + 6, 6) == 0) text += rare_letter(document, at + 7);
     text += ends[draw(document, at + 5, 9)];
   }
   return text;

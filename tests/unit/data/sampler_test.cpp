@@ -297,6 +297,31 @@ TEST_F(SamplerTest, WeightsChooseTheSources) {
   for (const Sample &sample : second.next(cursor, 100)) EXPECT_EQ(sample.source, 1);
 }
 
+TEST_F(SamplerTest, AMixtureLeavesEachSourceItsOwnOrder) {
+  options_.fim_rate = 0.3;
+  std::vector<Sample> alone[2], mixed[2];
+  for (const int s : {0, 1}) {
+    options_.weights = {s == 0 ? 1.0 : 0.0, s == 1 ? 1.0 : 0.0};
+    const Sampler sampler = open();
+    Cursor cursor = sampler.start();
+    alone[s] = sampler.next(cursor, 600);
+  }
+  // The weights change in the middle: nothing is lost or read twice for it.
+  options_.weights = {3.0, 1.0};
+  const Sampler before = open();
+  options_.weights = {1.0, 2.0};
+  const Sampler after = open();
+  Cursor cursor = before.start();
+  for (const Sampler *sampler : {&before, &after})
+    for (Sample &sample : sampler->next(cursor, 400))
+      mixed[sample.source].push_back(std::move(sample));
+  for (const int s : {0, 1}) {
+    EXPECT_GT(mixed[s].size(), 150U);
+    ASSERT_LE(mixed[s].size(), alone[s].size());
+    EXPECT_TRUE(std::equal(mixed[s].begin(), mixed[s].end(), alone[s].begin())) << "source " << s;
+  }
+}
+
 TEST_F(SamplerTest, MasksBeginWhereDocumentsDo) {
   options_.mask_documents = true;
   const Sampler sampler = open();
