@@ -20,47 +20,50 @@ inline constexpr int kFormatVersion = 1;
 
 enum class Type { f32, bf16, f64, i64, i32, u8 };
 std::size_t bytes_of(Type type);
+const char *name_of(Type type); // "bf16"
+std::optional<Type> type_named(const std::string &name);
 
 // A global tensor in host memory, packed row-major. The memory belongs to the caller.
 struct Item {
-  std::string name;                 // "layers.3.mla.w_uq"
-  std::vector<std::int64_t> shape;  // empty: a scalar
+  std::string name;                // "layers.3.mla.w_uq"
+  std::vector<std::int64_t> shape; // empty: a scalar
   Type type = Type::f32;
   void *data = nullptr;
-  std::size_t size() const;         // elements
+  std::size_t size() const; // elements
   std::size_t bytes() const { return size() * bytes_of(type); }
 };
 
 struct Section {
-  std::string name;                 // "weights", "moments", "average", "counters", ...: a group of the file
+  std::string name; // "weights", "moments", "average", "counters", ...: a group of the file
   std::vector<Item> items;
   nlohmann::json scalars = nlohmann::json::object(); // small values: kept in the manifest
 };
 
 struct Snapshot {
   std::int64_t step = 0;
-  std::string deck;                 // resolved deck, TOML
+  std::string deck;                               // resolved deck, TOML
   nlohmann::json info = nlohmann::json::object(); // free: model dims, tokenizer hash, fingerprint
-  std::string tokenizer;            // tokenizer.json text; written beside as tokenizer.json ("" : none)
-  std::string state_hash;           // stored as given
+  std::string tokenizer;  // tokenizer.json text; written beside as tokenizer.json ("" : none)
+  std::string state_hash; // stored as given
   std::vector<Section> sections;
 };
 
 struct WriterOptions {
-  std::filesystem::path directory;  // <run>/checkpoints
+  std::filesystem::path directory; // <run>/checkpoints
   std::int64_t keep_last = 2;
-  std::int64_t keep_every = 0;      // steps divisible by this are kept for good; 0: none
+  std::int64_t keep_every = 0; // steps divisible by this are kept for good; 0: none
 };
 
 // Writes snapshots in a thread of its own. The data that a snapshot's items point to must stay unchanged until finished.
 class Writer {
 public:
   explicit Writer(WriterOptions options);
-  ~Writer();                                  // waits
-  void start(Snapshot snapshot);              // waits for the one before; throws what it threw
+  ~Writer();                     // waits
+  void start(Snapshot snapshot); // waits for the one before; throws what it threw
   bool busy() const;
-  void wait();                                // throws what the writing threw: E201 (full disk, unwritable): earlier checkpoints stay intact
-  double last_seconds() const;                // of the last finished writing
+  void
+  wait(); // throws what the writing threw: E201 (full disk, unwritable): earlier checkpoints stay intact
+  double last_seconds() const; // of the last finished writing
   std::uint64_t last_bytes() const;
 
 private:
@@ -84,7 +87,7 @@ public:
   const std::filesystem::path &directory() const;
   const nlohmann::json &manifest() const;
   std::int64_t step() const;
-  std::string deck() const;                    // resolved deck, TOML
+  std::string deck() const; // resolved deck, TOML
   std::string state_hash() const;
   std::vector<std::string> section_names() const;
   bool has(const std::string &section) const;
@@ -94,11 +97,17 @@ public:
   // Reads into the items' memory. Missing tensors and other shapes or types: E213, a list of name, file shape, expected shape. Checksums
   // are verified (E211). exact: complain of tensors in the file that nobody asked for.
   void read(const std::string &section, const std::vector<Item> &items, bool exact = true) const;
-  // Verifies every checksum: "" or the first fault.
+  // Bytes [first, first + bytes) of one tensor, without HDF5: large tensors can be walked in pieces. The file is verified before.
+  void read_part(const std::string &section, const std::string &tensor, std::uint64_t first,
+                 std::size_t bytes, void *to) const;
+  // Verifies every checksum: "" or the first fault, which names the damaged tensor where one is hit.
   std::string verify() const;
+  // The state hash of what lies in the file, tensor by tensor; state_hash() is what the writer noted.
+  std::string compute_state_hash() const;
 
 private:
   struct Impl;
+  void require_intact() const;
   explicit Reader(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
@@ -110,6 +119,9 @@ public:
   StateHash();
   ~StateHash();
   void add(const std::string &name, const void *data, std::size_t bytes);
+  // One block of at most kBlockBytes; all blocks in order are the same as add() of the whole.
+  static constexpr std::size_t kBlockBytes = std::size_t{1} << 20;
+  void add_block(const std::string &name, std::uint64_t block, const void *data, std::size_t bytes);
   std::string hex() const; // 32 digits
 
 private:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "checkpoint/hdf5_file.hpp"
 
+#include <bit>
 #include <mutex>
 
 #include <fmt/format.h>
@@ -8,6 +9,9 @@
 
 namespace checkpoint {
 namespace {
+
+// Memory is written as it lies.
+static_assert(std::endian::native == std::endian::little);
 
 std::mutex &library_mutex() {
   static std::mutex mutex;
@@ -52,7 +56,9 @@ private:
 hid_t bf16_type() {
   const hid_t type = H5Tcopy(H5T_IEEE_F32LE);
   // Fields first, then the size: sign 15, exponent 8 bits from 7, mantissa 7 bits from 0, bias 127.
-  if (type < 0 || H5Tset_fields(type, 15, 7, 8, 0, 7) < 0 || H5Tset_precision(type, 16) < 0 || H5Tset_size(type, 2) < 0 || H5Tset_ebias(type, 127) < 0) fail("making the bf16 type");
+  if (type < 0 || H5Tset_fields(type, 15, 7, 8, 0, 7) < 0 || H5Tset_precision(type, 16) < 0 ||
+      H5Tset_size(type, 2) < 0 || H5Tset_ebias(type, 127) < 0)
+    fail("making the bf16 type");
   return type;
 }
 
@@ -68,50 +74,90 @@ hid_t type_of(Type type) {
   return -1;
 }
 
+// Format 1.8 for the widest readership; no lock of HDF5's own: the run directory is locked, and some parallel file systems know none.
+hid_t file_access() {
+  const hid_t list = H5Pcreate(H5P_FILE_ACCESS);
+  if (list < 0 || H5Pset_libver_bounds(list, H5F_LIBVER_V18, H5F_LIBVER_V18) < 0)
+    fail("file access");
+#if H5_VERSION_GE(1, 12, 1) || (H5_VERSION_GE(1, 10, 7) && H5_VERS_MINOR == 10)
+  if (H5Pset_file_locking(list, false, true) < 0) fail("file locking");
+#endif
+  return list;
+}
+
 hid_t space_of(const Item &item) {
   if (item.shape.empty()) return H5Screate(H5S_SCALAR);
   const std::vector<hsize_t> dims(item.shape.begin(), item.shape.end());
   return H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr);
 }
 
-void write_item(hid_t group, const Item &item) {
-  const Handle type(type_of(item.type), H5Tclose, item.name), space(space_of(item), H5Sclose, item.name);
-  Handle set(H5Dcreate2(group, item.name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Dclose, "creating " + item.name);
-  if (item.size() > 0 && H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, item.data) < 0) fail("writing " + item.name);
+// Equal states give equal files: no times are stored.
+void forget_times(hid_t list) {
+  if (H5Pset_obj_track_times(list, false) < 0) fail("switching times off");
+}
+
+std::uint64_t write_item(hid_t group, const Item &item) {
+  const Handle type(type_of(item.type), H5Tclose, item.name),
+      space(space_of(item), H5Sclose, item.name);
+  const Handle list(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, item.name);
+  forget_times(list);
+  Handle set(H5Dcreate2(group, item.name.c_str(), type, space, H5P_DEFAULT, list, H5P_DEFAULT),
+             H5Dclose, "creating " + item.name);
+  if (item.size() > 0 && H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, item.data) < 0)
+    fail("writing " + item.name);
+  const haddr_t offset = item.size() > 0 ? H5Dget_offset(set) : 0;
+  if (offset == HADDR_UNDEF) fail("placing " + item.name);
   set.close("closing " + item.name);
+  return offset;
 }
 
 void read_item(hid_t group, const Item &item) {
-  const Handle set(H5Dopen2(group, item.name.c_str(), H5P_DEFAULT), H5Dclose, "opening " + item.name);
-  const Handle type(type_of(item.type), H5Tclose, item.name), file_type(H5Dget_type(set), H5Tclose, item.name), space(H5Dget_space(set), H5Sclose, item.name);
-  if (H5Tequal(type, file_type) <= 0) throw Hdf5Failure(item.name + " has another number format in the file");
-  if (H5Sget_simple_extent_npoints(space) != static_cast<hssize_t>(item.size())) throw Hdf5Failure(item.name + " has another size in the file");
-  if (item.size() > 0 && H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, item.data) < 0) fail("reading " + item.name);
+  const Handle set(H5Dopen2(group, item.name.c_str(), H5P_DEFAULT), H5Dclose,
+                   "opening " + item.name);
+  const Handle type(type_of(item.type), H5Tclose, item.name),
+      file_type(H5Dget_type(set), H5Tclose, item.name),
+      space(H5Dget_space(set), H5Sclose, item.name);
+  if (H5Tequal(type, file_type) <= 0)
+    throw Hdf5Failure(item.name + " has another number format in the file");
+  if (H5Sget_simple_extent_npoints(space) != static_cast<hssize_t>(item.size()))
+    throw Hdf5Failure(item.name + " has another size in the file");
+  if (item.size() > 0 && H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, item.data) < 0)
+    fail("reading " + item.name);
 }
 
 } // namespace
 
-void write_hdf5(const std::filesystem::path &path, const std::vector<Section> &sections) {
+TensorOffsets write_hdf5(const std::filesystem::path &path, const std::vector<Section> &sections) {
   const std::lock_guard lock(library_mutex());
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
-  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "file access");
-  H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18);
-  Handle file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), H5Fclose, "creating the file");
+  const Handle access(file_access(), H5Pclose, "file access");
+  const Handle file_list(H5Pcreate(H5P_FILE_CREATE), H5Pclose, "file creation");
+  const Handle group_list(H5Pcreate(H5P_GROUP_CREATE), H5Pclose, "group creation");
+  forget_times(file_list), forget_times(group_list);
+  Handle file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, file_list, access), H5Fclose,
+              "creating the file");
+  TensorOffsets offsets;
   for (const Section &section : sections) {
+    auto &of_section = offsets.emplace_back();
     if (section.items.empty()) continue;
-    Handle group(H5Gcreate2(file, section.name.c_str(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Gclose, "creating group " + section.name);
-    for (const Item &item : section.items) write_item(group, item);
+    Handle group(H5Gcreate2(file, section.name.c_str(), H5P_DEFAULT, group_list, H5P_DEFAULT),
+                 H5Gclose, "creating group " + section.name);
+    for (const Item &item : section.items) of_section.push_back(write_item(group, item));
     group.close("closing group " + section.name);
   }
   if (H5Fflush(file, H5F_SCOPE_GLOBAL) < 0) fail("flushing");
   file.close("closing the file");
+  return offsets;
 }
 
-void read_hdf5(const std::filesystem::path &path, const std::string &section, const std::vector<Item> &items) {
+void read_hdf5(const std::filesystem::path &path, const std::string &section,
+               const std::vector<Item> &items) {
   const std::lock_guard lock(library_mutex());
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
-  const Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose, "opening the file");
-  const Handle group(H5Gopen2(file, section.c_str(), H5P_DEFAULT), H5Gclose, "opening group " + section);
+  const Handle access(file_access(), H5Pclose, "file access");
+  const Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access), H5Fclose, "opening the file");
+  const Handle group(H5Gopen2(file, section.c_str(), H5P_DEFAULT), H5Gclose,
+                     "opening group " + section);
   for (const Item &item : items) read_item(group, item);
 }
 

@@ -17,10 +17,14 @@ public:
   using std::runtime_error::runtime_error;
 };
 
+// Where each tensor's bytes begin in the file: [section][item]; 0 for tensors without elements.
+using TensorOffsets = std::vector<std::vector<std::uint64_t>>;
+
 // A group per section, a contiguous data set per item. bf16 is a custom floating-point type whose file form is its memory form, so
-// that h5dump and h5py read real values and no conversion takes place.
-void write_hdf5(const std::filesystem::path &path, const std::vector<Section> &sections);
+// that h5dump and h5py read real values and no conversion takes place. No times are stored: equal states give equal files.
+TensorOffsets write_hdf5(const std::filesystem::path &path, const std::vector<Section> &sections);
 // Reads whole tensors into the items' memory; shapes and types must be those of the file.
-void read_hdf5(const std::filesystem::path &path, const std::string &section, const std::vector<Item> &items);
+void read_hdf5(const std::filesystem::path &path, const std::string &section,
+               const std::vector<Item> &items);
 
 } // namespace checkpoint

@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <memory>
+#include <set>
 
 #include <fmt/format.h>
 #include <xxhash.h>
@@ -10,7 +11,7 @@
 #include "base/clock.hpp"
 #include "base/files.hpp"
 #include "base/hash.hpp"
-#include "checkpoint/revision.hpp"
+#include "base/revision.hpp"
 
 namespace checkpoint {
 
@@ -19,26 +20,83 @@ using base::Exit, base::UserError;
 
 namespace {
 
-constexpr std::pair<Type, const char *> kTypes[] = {{Type::f32, "f32"}, {Type::bf16, "bf16"}, {Type::f64, "f64"}, {Type::i64, "i64"}, {Type::i32, "i32"}, {Type::u8, "u8"}};
+constexpr std::size_t kMostManifestBytes = std::size_t{1} << 30;
+constexpr std::int64_t kMostElements = std::int64_t{1} << 50;
 
 [[noreturn]] void damaged(const fs::path &where, const std::string &what) {
-  throw UserError(Exit::checkpoint, "E211", where.string(), what, "the checkpoint is damaged; use another one (nothing was deleted)");
+  throw UserError(Exit::checkpoint, "E211", where.string(), what, kDamagedAdvice);
+}
+
+std::string read_sealed(const fs::path &directory) {
+  std::error_code error;
+  if (!fs::exists(directory / kDoneFile, error))
+    throw UserError(Exit::checkpoint, "E210", directory.string(),
+                    "holds no finished checkpoint (no DONE)",
+                    "Give a step directory or a run directory with finished checkpoints.");
+  const auto manifest = directory / kManifestFile;
+  std::string text = base::read_file(manifest, Exit::checkpoint, "E211", kMostManifestBytes);
+  if (base::read_file(directory / kDoneFile, Exit::checkpoint, "E211", 4096) != seal_of(text))
+    damaged(manifest, "does not match its checksum in DONE");
+  return text;
+}
+
+StoredTensor tensor_of(const nlohmann::json &j, const FileSum &state) {
+  StoredTensor t;
+  j.at("name").get_to(t.item.name);
+  j.at("offset").get_to(t.offset);
+  j.at("xxh3_128").get_to(t.xxh3_128);
+  const auto type = type_named(j.at("type").get<std::string>());
+  if (!type) throw std::runtime_error(fmt::format("tensor {}: unknown type", t.item.name));
+  t.item.type = *type;
+  std::int64_t elements = 1;
+  for (const auto &extent : j.at("shape")) {
+    const auto n = extent.is_number_integer() ? extent.get<std::int64_t>() : -1;
+    if (n < 0 || (n > 0 && elements > kMostElements / n))
+      throw std::runtime_error(fmt::format("tensor {}: impossible shape", t.item.name));
+    elements *= n;
+    t.item.shape.push_back(n);
+  }
+  if (t.offset > state.bytes || t.item.bytes() > state.bytes - t.offset)
+    throw std::runtime_error(fmt::format("tensor {} ends behind the file", t.item.name));
+  return t;
+}
+
+void parse(Manifest &m) {
+  const nlohmann::json &j = m.json;
+  j.at("step").get_to(m.step);
+  j.at("deck").get_to(m.deck);
+  j.at("state_hash").get_to(m.state_hash);
+  if (!j.at("info").is_object()) throw std::runtime_error("info is no object");
+  const auto &file = j.at("files").at(kStateFile);
+  file.at("bytes").get_to(m.state.bytes);
+  file.at("xxh3_128").get_to(m.state.xxh3_128);
+  std::set<std::string> names;
+  for (const auto &s : j.at("sections")) {
+    StoredSection section{s.at("name").get<std::string>(), s.at("scalars"), {}};
+    if (!names.insert(section.name).second)
+      throw std::runtime_error(fmt::format("section {} stands twice", section.name));
+    if (!section.scalars.is_object()) throw std::runtime_error("scalars are no object");
+    std::set<std::string> tensors;
+    for (const auto &t : s.at("tensors")) {
+      section.tensors.push_back(tensor_of(t, m.state));
+      if (!tensors.insert(section.tensors.back().item.name).second)
+        throw std::runtime_error(
+            fmt::format("tensor {} stands twice", section.tensors.back().item.name));
+    }
+    m.sections.push_back(std::move(section));
+  }
 }
 
 } // namespace
 
-std::string step_name(std::int64_t step) { return fmt::format("step-{:08}", step); }
-
-const char *name_of(Type type) {
-  for (const auto &[t, name] : kTypes)
-    if (t == type) return name;
-  return "?";
-}
+std::string seal_of(const std::string &manifest) { return base::hash128(manifest).hex() + "\n"; }
 
 FileSum sum_of(const fs::path &path) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE *)> file(std::fopen(path.c_str(), "rb"), std::fclose);
+  const std::unique_ptr<std::FILE, int (*)(std::FILE *)> file(std::fopen(path.c_str(), "rb"),
+                                                              std::fclose);
   if (!file) damaged(path, "cannot be opened");
-  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t *)> state(XXH3_createState(), XXH3_freeState);
+  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t *)> state(XXH3_createState(),
+                                                                               XXH3_freeState);
   XXH3_128bits_reset(state.get());
   std::vector<char> buffer(1 << 20);
   FileSum sum;
@@ -52,63 +110,57 @@ FileSum sum_of(const fs::path &path) {
   return sum;
 }
 
-nlohmann::json make_manifest(const Snapshot &snapshot, const FileSum &state) {
+nlohmann::json make_manifest(const Snapshot &snapshot, const FileSum &state,
+                             const TensorOffsets &offsets) {
   nlohmann::json m;
   m["format"] = "hadal checkpoint";
   m["format_version"] = kFormatVersion;
   m["step"] = snapshot.step;
   m["written"] = base::utc_now();
-  m["revision"] = source_revision();
+  m["revision"] = base::revision();
   m["state_hash"] = snapshot.state_hash;
   m["info"] = snapshot.info;
   m["deck"] = snapshot.deck;
   m["files"] = {{kStateFile, {{"bytes", state.bytes}, {"xxh3_128", state.xxh3_128}}}};
   m["sections"] = nlohmann::json::array();
-  for (const Section &section : snapshot.sections) {
-    nlohmann::json s = {{"name", section.name}, {"scalars", section.scalars}, {"tensors", nlohmann::json::array()}};
-    for (const Item &item : section.items) s["tensors"].push_back({{"name", item.name}, {"shape", item.shape}, {"type", name_of(item.type)}});
-    m["sections"].push_back(std::move(s));
-  }
-  return m;
-}
-
-nlohmann::json read_manifest(const fs::path &directory) {
-  if (!fs::exists(directory / kDoneFile))
-    throw UserError(Exit::checkpoint, "E210", directory.string(), "holds no finished checkpoint (no DONE)", "give a step directory or a run directory with finished checkpoints");
-  const std::string text = base::read_file(directory / kManifestFile, Exit::checkpoint, "E211");
-  const std::string seal = base::read_file(directory / kDoneFile, Exit::checkpoint, "E211");
-  if (seal != base::hash128(text).hex() + "\n") damaged(directory / kManifestFile, "does not match its checksum in DONE");
-  const auto m = nlohmann::json::parse(text, nullptr, false);
-  if (m.is_discarded() || !m.is_object() || m.value("format", "") != "hadal checkpoint") damaged(directory / kManifestFile, "is not a manifest of this program");
-  const auto version = m.find("format_version");
-  if (version == m.end() || !version->is_number_integer()) damaged(directory / kManifestFile, "names no format version");
-  if (version->get<int>() > kFormatVersion || version->get<int>() < 1)
-    throw UserError(Exit::checkpoint, "E212", directory.string(), fmt::format("format version {}", version->get<int>()), fmt::format("this program reads versions 1 to {}", kFormatVersion));
-  return m;
-}
-
-std::vector<Item> items_of(const nlohmann::json &manifest, const std::string &section, const std::string &where) {
-  std::vector<Item> items;
-  try {
-    for (const auto &s : manifest.at("sections")) {
-      if (s.at("name") != section) continue;
-      for (const auto &t : s.at("tensors")) {
-        Item item;
-        item.name = t.at("name").get<std::string>();
-        item.shape = t.at("shape").get<std::vector<std::int64_t>>();
-        const auto type = t.at("type").get<std::string>();
-        bool known = false;
-        for (const auto &[value, name] : kTypes)
-          if (type == name) item.type = value, known = true;
-        if (!known) damaged(where, fmt::format("tensor {} has the unknown type {}", item.name, type));
-        items.push_back(std::move(item));
-      }
-      return items;
+  for (std::size_t s = 0; s < snapshot.sections.size(); ++s) {
+    const Section &section = snapshot.sections[s];
+    nlohmann::json out = {
+        {"name", section.name}, {"scalars", section.scalars}, {"tensors", nlohmann::json::array()}};
+    for (std::size_t i = 0; i < section.items.size(); ++i) {
+      const Item &item = section.items[i];
+      out["tensors"].push_back({{"name", item.name},
+                                {"shape", item.shape},
+                                {"type", name_of(item.type)},
+                                {"offset", offsets[s][i]},
+                                {"xxh3_128", base::hash128(item.data, item.bytes()).hex()}});
     }
-  } catch (const nlohmann::json::exception &error) {
-    damaged(where, error.what());
+    m["sections"].push_back(std::move(out));
   }
-  throw UserError(Exit::checkpoint, "E213", where, "has no section " + section, "the checkpoint comes from another kind of run");
+  return m;
+}
+
+Manifest read_manifest(const fs::path &directory) {
+  const fs::path path = directory / kManifestFile;
+  Manifest m;
+  m.json = nlohmann::json::parse(read_sealed(directory), nullptr, false);
+  try {
+    if (m.json.at("format") != "hadal checkpoint")
+      damaged(path, "is not a manifest of this program");
+    const auto version = m.json.at("format_version").get<std::int64_t>();
+    if (version > kFormatVersion || version < 1)
+      throw UserError(Exit::checkpoint, "E212", directory.string(),
+                      fmt::format("has format version {}", version),
+                      fmt::format("This program reads versions 1 to {}.", kFormatVersion));
+    parse(m);
+  } catch (const nlohmann::json::exception &error) {
+    damaged(path, error.what());
+  } catch (const UserError &) {
+    throw;
+  } catch (const std::runtime_error &error) {
+    damaged(path, error.what());
+  }
+  return m;
 }
 
 } // namespace checkpoint

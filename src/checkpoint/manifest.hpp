@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// manifest.json of a step directory, and the DONE marker that seals it (the manifest's own checksum). Parsing is strict: a file that is
-// not what this program wrote is a fault with a name (E211, E212), never a crash.
+// manifest.json of a step directory, and the DONE marker that seals it (the manifest's own
+// checksum). Parsing is strict and complete: a file that is not what this program wrote is a fault
+// with a name (E211, E212), never a crash later.
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "checkpoint/checkpoint.hpp"
+#include "checkpoint/hdf5_file.hpp"
 
 namespace checkpoint {
 
 inline constexpr const char *kStateFile = "state.h5";
 inline constexpr const char *kManifestFile = "manifest.json";
 inline constexpr const char *kDoneFile = "DONE";
-
-std::string step_name(std::int64_t step); // "step-00001200"
-const char *name_of(Type type);
 
 struct FileSum {
   std::uint64_t bytes = 0;
@@ -23,9 +23,35 @@ struct FileSum {
 // Checksum of a whole file, streamed. Throws UserError E211 when it cannot be read.
 FileSum sum_of(const std::filesystem::path &path);
 
-nlohmann::json make_manifest(const Snapshot &snapshot, const FileSum &state);
-// Reads and checks manifest.json against DONE: faults E210 (no DONE), E211 (damaged), E212 (newer format).
-nlohmann::json read_manifest(const std::filesystem::path &directory);
-std::vector<Item> items_of(const nlohmann::json &manifest, const std::string &section, const std::string &where);
+struct StoredTensor {
+  Item item;                // data = null
+  std::uint64_t offset = 0; // of its first byte in state.h5: bytes are found without HDF5
+  std::string xxh3_128;
+};
+struct StoredSection {
+  std::string name;
+  nlohmann::json scalars;
+  std::vector<StoredTensor> tensors;
+};
+struct Manifest {
+  nlohmann::json json;
+  std::int64_t step = 0;
+  std::string deck, state_hash;
+  FileSum state;
+  std::vector<StoredSection> sections;
+};
+
+// What is written; offsets are those that write_hdf5 returned.
+nlohmann::json make_manifest(const Snapshot &snapshot, const FileSum &state,
+                             const TensorOffsets &offsets);
+// The content of DONE for a manifest's text.
+std::string seal_of(const std::string &manifest);
+// Reads and checks manifest.json against DONE: faults E210 (no DONE), E211 (damaged), E212 (other
+// format version).
+Manifest read_manifest(const std::filesystem::path &directory);
+
+// The advice of every E211.
+inline constexpr const char *kDamagedAdvice =
+    "The checkpoint is damaged. Use another one; nothing was deleted.";
 
 } // namespace checkpoint
