@@ -158,7 +158,8 @@ private:
   }
 
   void add(const fs::path &path, const struct stat &status) {
-    if (::faccessat(AT_FDCWD, path.c_str(), R_OK, AT_EACCESS) != 0) fail(path, std::strerror(errno));
+    if (::faccessat(AT_FDCWD, path.c_str(), R_OK, AT_EACCESS) != 0)
+      fail(path, std::strerror(errno));
     ++matched;
     if (!seen_.insert({status.st_dev, status.st_ino}).second) return;
     files_.push_back(
