@@ -235,7 +235,10 @@ void grouped_linear_backward_weight(Context &ctx, const char *label, std::span<c
 
 std::string body_name(bool bf16, char form, Index m, Index n, Index k) {
   if (gemm_body() == GemmBody::kokkos) return "kokkos kernels";
-  if (bf16 && !onednn::native_bf16()) return body_name(false, form, m, n, k) + " after conversion";
+  const bool by_library = gemm_body() == GemmBody::onednn;
+  if (bf16 && !(by_library && onednn::keeps_rows(true)))
+    return body_name(false, form, m, n, k) + " after conversion";
+  if (!by_library || !onednn::keeps_rows(false)) return "own loops";
   const bool weight = form == 'w';
   return onednn::body_name({static_cast<Form>(form), bf16, bf16 && !weight, weight, m, n, k});
 }

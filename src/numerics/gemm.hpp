@@ -24,8 +24,9 @@ using tensor::Index;
 using tensor::Mat;
 using tensor::Vec;
 
-// Which library computes a tile on the CPU: oneDNN, or Kokkos Kernels (portable body and reference).
-enum class GemmBody { onednn, kokkos };
+// Who computes a tile on the CPU: oneDNN (our own loops where its bodies break the law: processors without AVX-512), our own
+// loops everywhere, or Kokkos Kernels (portable, without the law: a reference for tests).
+enum class GemmBody { onednn, plain, kokkos };
 void set_gemm_body(GemmBody body); // process-wide, before the first product; default onednn
 GemmBody gemm_body();
 

@@ -52,7 +52,7 @@ template <class A> double peak(Context &ctx, Index n) {
   const auto wave = [](Index i) {
     return static_cast<float>((i * 2654435761U % 1024U)) / 512.0F - 1.0F;
   };
-  tensor::for_each(ctx, kPeakLabel.c_str(), n * n,
+  tensor::for_each(ctx, "numerics::measure_gemm_peak::fill", n * n,
                    [=](Index i) { a.data()[i] = A(wave(i)), b.data()[i] = A(wave(i + 77)); });
   tensor::Context quiet{ctx.exec, ctx.arena, ctx.mesh, nullptr};
   double seconds =

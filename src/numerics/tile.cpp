@@ -33,6 +33,8 @@ const float *as_float(const void *from, Index count, Slot slot) {
 void compute_float(const Tile &tile) {
   if (chosen == GemmBody::kokkos)
     kokkos_kernels::compute(tile);
+  else if (chosen == GemmBody::plain || !onednn::keeps_rows(false))
+    plain::compute(tile);
   else
     onednn::compute(tile);
 }
@@ -104,7 +106,7 @@ void compute(const Tile &tile) {
       std::memset(tile.c, 0, static_cast<std::size_t>(s.m * s.n) * (s.out_bf16 ? 2 : 4));
     return;
   }
-  const bool native = chosen == GemmBody::onednn && onednn::native_bf16();
+  const bool native = chosen == GemmBody::onednn && onednn::keeps_rows(true);
   if (s.in_bf16 && !native)
     compute_converted(tile);
   else if (s.in_bf16 && s.form != Form::backward_weight && s.m * s.n <= kSmallOutput)

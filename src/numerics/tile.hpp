@@ -34,10 +34,15 @@ struct Tile {
 void compute(const Tile &tile);
 
 namespace onednn {
-bool native_bf16(); // false: this processor has no bf16 body, tiles are converted to float
+// Is there a body for packed rows on this processor, one whose rows do not depend on their neighbours?
+bool keeps_rows(bool bf16);
 void compute(const Tile &tile); // bf16 only where native
 std::string body_name(const TileShape &shape);
 } // namespace onednn
+
+namespace plain {
+void compute(const Tile &tile); // float only
+} // namespace plain
 
 namespace kokkos_kernels {
 void compute(const Tile &tile); // float only

@@ -93,16 +93,17 @@ std::shared_ptr<const Compiled> find_or_compile(const TileShape &shape) {
 
 } // namespace
 
-bool native_bf16() {
-  static const bool native = [] {
+bool keeps_rows(bool bf16) {
+  const auto probe = [](bool is_bf16) {
     try {
-      const auto made = compile({Form::linear, true, true, false, 64, 64, 64});
+      const auto made = compile({Form::linear, is_bf16, is_bf16, false, 64, 64, 64});
       return std::string(made->description.impl_info_str()).starts_with("brg:");
     } catch (const dnnl::error &) {
       return false;
     }
-  }();
-  return native;
+  };
+  static const bool in_float = probe(false), in_bf16 = probe(true);
+  return bf16 ? in_bf16 : in_float;
 }
 
 void compute(const Tile &tile) {

@@ -116,6 +116,12 @@ TEST(Values, KokkosKernels) {
   numerics::set_gemm_body(numerics::GemmBody::onednn);
 }
 
+TEST(Values, OwnLoops) {
+  numerics::set_gemm_body(numerics::GemmBody::plain);
+  check_all();
+  numerics::set_gemm_body(numerics::GemmBody::onednn);
+}
+
 // oneDNN told that the processor is an older one: AVX2 has no bf16 body, so tiles are converted.
 TEST(Values, OlderProcessors) {
   for (const char *isa : {"AVX2", "AVX512_CORE", "AVX512_CORE_BF16"}) {
