@@ -33,7 +33,7 @@ void check_parallel(const deck::Deck &deck, const Options &o) {
 
 void check_rest(const deck::Deck &deck, const Options &o) {
   if (o.rate.tail1_tokens > 0 && o.rate.cosine_tokens == 0) deck.fail("rate", "tail_tokens", "E025", "a tail follows the cosine: give cosine_tokens");
-  if (o.rate.final_rate > o.rate.peak) deck.fail("rate", "final", "E025", fmt::format("it must not be above peak ({})", o.rate.peak));
+  if (o.rate.cosine_tokens > 0 && o.rate.final_rate > o.rate.peak) deck.fail("rate", "final", "E025", fmt::format("it must not be above peak ({})", o.rate.peak));
   if (o.train.on_bad_loss == BadLoss::roll_back && o.checkpoint.every == 0 && o.checkpoint.every_time == 0)
     deck.fail("train", "on_bad_loss", "E026", "roll_back needs checkpoints: give checkpoint.every or checkpoint.every_time");
   if (o.train.spike_factor != 0 && o.train.spike_factor <= 1) deck.fail("train", "spike_factor", "E027", "0, or a number above 1");

@@ -157,7 +157,7 @@ template <class A> StepReport Trainer<A>::step() {
   read_loads(report);
   if (report.verdict == Verdict::good) {
     update(report, gradient);
-    c.mean_loss = c.mean_loss == 0 ? report.loss : 0.98 * c.mean_loss + 0.02 * report.loss;
+    c.mean_loss = c.mean_loss == 0 ? report.loss : 0.9 * c.mean_loss + 0.1 * report.loss;
   } else {
     if (report.verdict == Verdict::not_finite && report.where.empty()) report.where = locate(gradient);
     ++c.skipped;
