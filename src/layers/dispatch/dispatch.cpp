@@ -136,7 +136,7 @@ void gather(Context &ctx, const char *label, const Plan &plan, Mat<const A> x_TD
       ctx, label, x_AD.extent(0), KOKKOS_LAMBDA(const tensor::Row &row, const Index a) {
         const A *from = &x_TD(token_A(a), 0);
         A *to = &x_AD(a, 0);
-        tensor::row_for(row, D, [&](const Index d) { to[d] = from[d]; });
+        tensor::row_for(row, D, [&](const Index d) { numerics::copy_element(from[d], to[d]); });
       });
   ctx.count(label, 0, 2.0 * sizeof(A) * x_AD.size());
 }

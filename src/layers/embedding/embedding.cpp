@@ -16,7 +16,8 @@ void forward(Context &ctx, Vec<const std::int32_t> token_T, Mat<const A> w_WD, M
       ctx, label, T, KOKKOS_LAMBDA(const tensor::Row &row, const Index t) {
         const A *from = &w_WD(token_T(t), 0);
         A *to = &x_TD(t, 0);
-        tensor::row_for(row, D, [&](const Index d) { to[d] = from[d]; }); // (1)
+        tensor::row_for(row, D,
+                        [&](const Index d) { numerics::copy_element(from[d], to[d]); }); // (1)
       });
   ctx.count(label, 0, 2.0 * sizeof(A) * T * D);
 }

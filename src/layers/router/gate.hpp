@@ -41,13 +41,10 @@ KOKKOS_INLINE_FUNCTION float score_of(Key key) {
   memcpy(&score, &bits, 4);
   return score;
 }
-// The highest key below a bound (kNoKey: there is none).
-KOKKOS_INLINE_FUNCTION Key best_below(const Key *key, int n, Key bound) {
+// The highest key. A taken key is replaced by kNoKey, so that the next call gives the next best.
+KOKKOS_INLINE_FUNCTION Key highest(const Key *key, int n) {
   Key best = kNoKey;
-  for (int i = 0; i < n; ++i) {
-    const Key k = key[i] < bound ? key[i] : kNoKey;
-    best = best < k ? k : best;
-  }
+  for (int i = 0; i < n; ++i) best = best < key[i] ? key[i] : best;
   return best;
 }
 
@@ -70,15 +67,19 @@ KOKKOS_INLINE_FUNCTION void limit_groups(const Gate &gate, Key *key) {
   const int per_group = gate.experts / gate.groups;
   Key group_key[kMaxExperts];
   for (int g = 0; g < gate.groups; ++g) {
-    const Key first = best_below(key + g * per_group, per_group, INT64_MAX);
-    const Key second = gate.top2 ? best_below(key + g * per_group, per_group, first) : kNoKey;
-    group_key[g] =
-        key_of(second == kNoKey ? score_of(first) : score_of(first) + score_of(second), g);
+    Key first = kNoKey, second = kNoKey; // the two highest of the group
+    for (int e = g * per_group; e < (g + 1) * per_group; ++e) {
+      const Key lower = first < key[e] ? first : key[e];
+      second = second < lower ? lower : second;
+      first = first < key[e] ? key[e] : first;
+    }
+    const bool sum = gate.top2 && second != kNoKey;
+    group_key[g] = key_of(sum ? score_of(first) + score_of(second) : score_of(first), g);
   }
-  Key last = INT64_MAX;
-  for (int c = 0; c < gate.chosen_groups; ++c) last = best_below(group_key, gate.groups, last);
+  for (int c = 0; c < gate.chosen_groups; ++c)
+    group_key[number_of(highest(group_key, gate.groups))] = kNoKey;
   for (int g = 0; g < gate.groups; ++g) {
-    if (group_key[g] >= last) continue;
+    if (group_key[g] == kNoKey) continue;
     for (int e = g * per_group; e < (g + 1) * per_group; ++e) key[e] = kNoKey;
   }
 }
@@ -93,10 +94,9 @@ KOKKOS_INLINE_FUNCTION void choose_experts(const Gate &gate, const float *s, con
   else
     for (int e = 0; e < E; ++e) key[e] = key_of(s[e], e);
   if (gate.limited()) limit_groups(gate, key);
-  Key last = INT64_MAX;
   for (int k = 0; k < gate.chosen; ++k) {
-    last = best_below(key, E, last);
-    const std::int32_t id = number_of(last);
+    const std::int32_t id = number_of(highest(key, E));
+    key[id] = kNoKey;
     int place = k;
     for (; place > 0 && expert[place - 1] > id; --place) expert[place] = expert[place - 1];
     expert[place] = id;
