@@ -21,7 +21,8 @@ template <class T> [[gnu::noinline]] void store_eight(T *to) {
 
 template <class T> double distance_from(const T *v, int n, double value) {
   double sum = 0;
-  for (int i = 0; i < n; ++i) sum += std::abs(static_cast<double>(v[i]) - (i < n / 2 ? value : 0.0));
+  for (int i = 0; i < n; ++i)
+    sum += std::abs(static_cast<double>(v[i]) - (i < n / 2 ? value : 0.0));
   return sum;
 }
 
