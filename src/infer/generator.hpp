@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Decoding with a latent cache: per token and layer the normalised latent (C) and the rotated key (R) are kept, nothing else. Attention
-// is absorbed (facts of section 2.4):
-//   q~ = q_nope w_uk (C);  s_j = scale * ( q~.c_j + q_rope.k_rope_j );  o~ = sum_j p_j c_j;  o = w_uv o~
-// The layers' forward kernels are the trainer's; only the attention core differs. Experts' loads are never counted.
+// Decoding with a latent cache: per token and layer the normalised latent (C) and the rotated key (R) are kept, nothing else.
+// The blocks are the trainer's. Rows that meet an empty cache go through the trainer's attention too, which leaves latent and key in
+// the cache on its way; rows that follow others use the absorbed form (layers/mla/decode.hpp). Experts' loads are never counted.
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "checkpoint/checkpoint.hpp"
@@ -30,27 +29,36 @@ public:
   // capacity: tokens that the cache holds.
   Generator(const arch::Dims &dims, model::Weights<A> weights, tensor::Index capacity);
   ~Generator();
-  // Appends tokens to the sequence and returns the logits behind the last of them [W] (FP32, on the host).
-  // Errors E260 (capacity exceeded), E261 (token outside the vocabulary).
+  // Appends tokens (one at least) to the sequence and returns the logits behind the last of them [W] (FP32, on the host).
+  // Errors E260 (capacity exceeded), E261 (token outside the vocabulary); the sequence is then as it was before.
   const std::vector<float> &append(tensor::Context &ctx, const std::vector<data::Token> &tokens);
   void reset();
   tensor::Index length() const;
-  std::size_t cache_bytes() const;
+  tensor::Index capacity() const;
+  std::size_t cache_bytes() const; // of the whole capacity
+
+  // Long inputs are taken in pieces of so many rows.
+  static constexpr tensor::Index kRows = 512;
+  // Arena bytes that append needs at most.
+  static std::size_t arena_bytes(const arch::Dims &dims, tensor::Index capacity);
 
 private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
 
-// Token from logits: temperature, then top-p, by inverse cumulative sum on a number of (seed, position). Rows at and beyond
-// `vocabulary` have no token and are never chosen. Ties go to the lower id.
-data::Token sample(const std::vector<float> &logits, const SamplingOptions &options, std::int64_t position, int vocabulary);
+// Token from logits: temperature, then top-p (the fewest most probable tokens whose probabilities add up to top_p at least), by inverse
+// cumulative sum on a number of (seed, position). Rows at and beyond `vocabulary` have no token and are never chosen. Ties go to the
+// lower id. Error E262: the logits are not finite.
+data::Token sample(const std::vector<float> &logits, const SamplingOptions &options,
+                   std::int64_t position, int vocabulary);
 
-// Keeps bytes back until they are whole UTF-8 characters.
+// Keeps bytes back until they are whole UTF-8 characters. What cannot become one is replaced by U+FFFD, one for each longest piece
+// that could have begun a character (Unicode 15, section 3.9, table 3-8); what comes out is valid UTF-8 always.
 class Utf8Stream {
 public:
   std::string push(std::string_view bytes); // what may be printed now
-  std::string rest();                       // what is left, invalid bytes replaced by U+FFFD
+  std::string rest(); // what is left of a character that never ended; empties the stream
 
 private:
   std::string held_;

@@ -123,22 +123,31 @@ template <class A> BlockSaved<A> refill(Context &ctx, const BlockEnv &env, const
   return full;
 }
 
-template <class A> void forward(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, const Stream &stream, Mat<const A> x_TD, const Balance &balance, const BlockSaved<A> &saved, Mat<A> y_TD) {
+template <class A>
+void after_attention(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, const Stream &stream, Mat<const A> x_TD, Mat<const A> a_TD, const Balance &balance, const BlockSaved<A> &saved, Mat<A> y_TD) {
   using namespace layers;
   Arena::Scope scope(ctx.arena);
   const Index T = static_cast<Index>(x_TD.extent(0)), D = static_cast<Index>(x_TD.extent(1));
-  Mat<A> h1 = env.recompute.norms ? ctx.arena.template mat<A>(T, D) : saved.h1_TD;
   Mat<A> h2 = env.recompute.norms ? ctx.arena.template mat<A>(T, D) : saved.h2_TD;
-  Mat<A> a = ctx.arena.template mat<A>(T, D), m = a;
-  rms_norm::forward(ctx, x_TD, w.attention_norm_D, eps(env), h1, saved.norm1);                         // (1)
-  mla::forward(ctx, env.dims, w.mla, env.rope, stream.segments, Mat<const A>(h1), saved.mla, a);       // (2)
-  sum(ctx, "model::block::add_attention", read(x_TD), read(a), flat(saved.r_TD));                      // (3)
+  Mat<A> m = ctx.arena.template mat<A>(T, D);
+  sum(ctx, "model::block::add_attention", read(x_TD), read(a_TD), flat(saved.r_TD));                   // (3)
   rms_norm::forward(ctx, Mat<const A>(saved.r_TD), w.ffn_norm_D, eps(env), h2, saved.norm2);           // (4)
   if (saved.dense)
     ffn::forward(ctx, w.ffn, Mat<const A>(h2), saved.ffn, m);                                          // (5)
   else
     moe_forward(ctx, env, w, stream, Mat<const A>(h2), balance, saved, m);                             // (5)
   sum(ctx, "model::block::add_ffn", read(saved.r_TD), read(m), flat(y_TD));                            // (6)
+}
+
+template <class A> void forward(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, const Stream &stream, Mat<const A> x_TD, const Balance &balance, const BlockSaved<A> &saved, Mat<A> y_TD) {
+  using namespace layers;
+  Arena::Scope scope(ctx.arena);
+  const Index T = static_cast<Index>(x_TD.extent(0)), D = static_cast<Index>(x_TD.extent(1));
+  Mat<A> h1 = env.recompute.norms ? ctx.arena.template mat<A>(T, D) : saved.h1_TD;
+  Mat<A> a = ctx.arena.template mat<A>(T, D);
+  rms_norm::forward(ctx, x_TD, w.attention_norm_D, eps(env), h1, saved.norm1);                         // (1)
+  mla::forward(ctx, env.dims, w.mla, env.rope, stream.segments, Mat<const A>(h1), saved.mla, a);       // (2)
+  after_attention(ctx, env, w, stream, x_TD, Mat<const A>(a), balance, saved, y_TD);                   // (3) - (6)
 }
 
 template <class A>
@@ -178,6 +187,8 @@ void backward_weight(Context &ctx, const BlockEnv &env, Mat<const A> dy_TD, Mat<
   template BlockDeltas<A> allocate_deltas<A>(Arena &, const BlockEnv &, const Stream &);                                                                       \
   template BlockSaved<A> refill(Context &, const BlockEnv &, const BlockWeights<A> &, const Stream &, Mat<const A>, const BlockSaved<A> &);                    \
   template void forward(Context &, const BlockEnv &, const BlockWeights<A> &, const Stream &, Mat<const A>, const Balance &, const BlockSaved<A> &, Mat<A>);   \
+  template void after_attention(Context &, const BlockEnv &, const BlockWeights<A> &, const Stream &, Mat<const A>, Mat<const A>, const Balance &,            \
+                                const BlockSaved<A> &, Mat<A>);                                                                                                \
   template void backward_input(Context &, const BlockEnv &, const BlockWeights<A> &, const Stream &, Mat<const A>, Mat<const A>, const Balance &,              \
                                const BlockSaved<A> &, const BlockDeltas<A> &, Mat<A>);                                                                         \
   template void backward_weight(Context &, const BlockEnv &, Mat<const A>, Mat<const A>, const BlockSaved<A> &, const BlockDeltas<A> &, const BlockGrads &);

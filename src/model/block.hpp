@@ -54,6 +54,9 @@ template <class A> BlockDeltas<A> allocate_deltas(tensor::Arena &arena, const Bl
 template <class A> BlockSaved<A> refill(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, const Stream &stream, Mat<const A> x_TD, const BlockSaved<A> &saved);
 
 template <class A> void forward(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, const Stream &stream, Mat<const A> x_TD, const Balance &balance, const BlockSaved<A> &saved, Mat<A> y_TD);
+// Steps (3) .. (6) of forward, given the attention's output a_TD: generating replaces (2).
+template <class A>
+void after_attention(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, const Stream &stream, Mat<const A> x_TD, Mat<const A> a_TD, const Balance &balance, const BlockSaved<A> &saved, Mat<A> y_TD);
 // full: refilled. dx_TD may not be dy_TD.
 template <class A>
 void backward_input(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, const Stream &stream, Mat<const A> dy_TD, Mat<const A> x_TD, const Balance &balance, const BlockSaved<A> &full, const BlockDeltas<A> &deltas, Mat<A> dx_TD);
