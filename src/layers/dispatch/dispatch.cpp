@@ -123,7 +123,7 @@ void plan(Context &ctx, const arch::Dims &dims, Mat<const std::int32_t> expert_T
   count(ctx, expert_TK, start_BE, total_E);
   scan_experts(ctx, total_E, plan.offsets_device);
   place(ctx, expert_TK, start_BE, plan);
-  // The host launches one product per expert and needs the row counts: the only wait in a layer (design section 4, dispatch).
+  // The host launches one product per expert and needs the row counts: the only wait in a layer.
   if constexpr (!tensor::kOnHost) Kokkos::deep_copy(ctx.exec, plan.offsets, plan.offsets_device);
   ctx.exec.fence();
 }

@@ -5,8 +5,11 @@
 
 namespace layers::embedding {
 
-template <class A> void forward(Context &ctx, Vec<const std::int32_t> token_T, Mat<const A> w_WD, Mat<A> x_TD);
-// order_T: scratch of T entries. Rows are summed in token order whatever the number of threads.
-template <class A> void backward_weight(Context &ctx, Vec<const std::int32_t> token_T, Mat<const A> dx_TD, Mat<float> dw_WD_acc);
+template <class A>
+void forward(Context &ctx, Vec<const std::int32_t> token_T, Mat<const A> w_WD, Mat<A> x_TD);
+// Rows are added in token order whatever the number of threads.
+template <class A>
+void backward_weight(Context &ctx, Vec<const std::int32_t> token_T, Mat<const A> dx_TD,
+                     Mat<float> dw_WD_acc);
 
 } // namespace layers::embedding

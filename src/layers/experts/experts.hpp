@@ -12,9 +12,7 @@
 
 namespace layers::experts {
 
-template <class A> struct Weights {
-  Cube<const A> w_gate_EFD, w_up_EFD, w_down_EDF;
-};
+template <class A> struct Weights { Cube<const A> w_gate_EFD, w_up_EFD, w_down_EDF; };
 struct Grads {
   Cube<float> w_gate_EFD, w_up_EFD, w_down_EDF;
 };
@@ -22,23 +20,28 @@ struct Keep {
   bool arrivals = false; // x_AD
   bool swiglu = false;   // h_AF
 };
-template <class A> struct Saved {
-  Mat<A> x_AD, g_AF, u_AF, h_AF;
-};
-template <class A> struct Deltas {
-  Mat<A> dy_AD, dg_AF, du_AF;
-};
-template <class A> Saved<A> allocate(tensor::Arena &arena, const arch::Dims &dims, Index tokens, Keep keep);
-template <class A> Deltas<A> allocate_deltas(tensor::Arena &arena, const arch::Dims &dims, Index tokens);
+template <class A> struct Saved { Mat<A> x_AD, g_AF, u_AF, h_AF; };
+template <class A> struct Deltas { Mat<A> dy_AD, dg_AF, du_AF; };
+template <class A>
+Saved<A> allocate(tensor::Arena &arena, const arch::Dims &dims, Index tokens, Keep keep);
+template <class A>
+Deltas<A> allocate_deltas(tensor::Arena &arena, const arch::Dims &dims, Index tokens);
 // Fields not kept, made again in the caller's arena scope (same bits).
-template <class A> Saved<A> refill(Context &ctx, const dispatch::Plan &plan, Mat<const float> weight_TK, Mat<const A> x_TD, const Saved<A> &saved);
+template <class A>
+Saved<A> refill(Context &ctx, const dispatch::Plan &plan, Mat<const float> weight_TK,
+                Mat<const A> x_TD, const Saved<A> &saved);
 
 // y_AD: outputs of the arrivals (the caller combines). saved.x_AD may be empty: then scratch is used and dropped.
 template <class A>
-void forward(Context &ctx, const dispatch::Plan &plan, Mat<const float> weight_TK, const Weights<A> &w, Mat<const A> x_TD, const Saved<A> &saved, Mat<A> y_AD);
+void forward(Context &ctx, const dispatch::Plan &plan, Mat<const float> weight_TK,
+             const Weights<A> &w, Mat<const A> x_TD, const Saved<A> &saved, Mat<A> y_AD);
 // deltas.dy_AD is filled by the caller (gathered dy). Makes dx_AD and dweight_TK. saved must be full.
 template <class A>
-void backward_input(Context &ctx, const dispatch::Plan &plan, Mat<const float> weight_TK, const Weights<A> &w, const Saved<A> &saved, const Deltas<A> &deltas, Mat<A> dx_AD, Mat<float> dweight_TK);
-template <class A> void backward_weight(Context &ctx, const dispatch::Plan &plan, const Saved<A> &saved, const Deltas<A> &deltas, const Grads &acc);
+void backward_input(Context &ctx, const dispatch::Plan &plan, Mat<const float> weight_TK,
+                    const Weights<A> &w, const Saved<A> &saved, const Deltas<A> &deltas,
+                    Mat<A> dx_AD, Mat<float> dweight_TK);
+template <class A>
+void backward_weight(Context &ctx, const dispatch::Plan &plan, const Saved<A> &saved,
+                     const Deltas<A> &deltas, const Grads &acc);
 
 } // namespace layers::experts

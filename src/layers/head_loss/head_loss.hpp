@@ -12,9 +12,20 @@ namespace layers::head_loss {
 
 inline constexpr Index kChunkRows = 512;
 
-template <class A> void forward(Context &ctx, Mat<const A> x_TD, Mat<const A> w_WD, Vec<const std::int32_t> target_T, Vec<float> lse_T, Vec<float> loss_T);
-template <class A> void backward_input(Context &ctx, Mat<const A> x_TD, Mat<const A> w_WD, Vec<const std::int32_t> target_T, Vec<const float> lse_T, float scale, Mat<A> dx_TD);
-template <class A> void backward_weight(Context &ctx, Mat<const A> x_TD, Mat<const A> w_WD, Vec<const std::int32_t> target_T, Vec<const float> lse_T, float scale, Mat<float> dw_WD_acc);
-template <class A> void forward_backward(Context &ctx, Mat<const A> x_TD, Mat<const A> w_WD, Vec<const std::int32_t> target_T, float scale, Vec<float> lse_T, Vec<float> loss_T, Mat<A> dx_TD, Mat<float> dw_WD_acc);
+template <class A>
+void forward(Context &ctx, Mat<const A> x_TD, Mat<const A> w_WD, Vec<const std::int32_t> target_T,
+             Vec<float> lse_T, Vec<float> loss_T);
+template <class A>
+void backward_input(Context &ctx, Mat<const A> x_TD, Mat<const A> w_WD,
+                    Vec<const std::int32_t> target_T, Vec<const float> lse_T, float scale,
+                    Mat<A> dx_TD);
+template <class A>
+void backward_weight(Context &ctx, Mat<const A> x_TD, Mat<const A> w_WD,
+                     Vec<const std::int32_t> target_T, Vec<const float> lse_T, float scale,
+                     Mat<float> dw_WD_acc);
+template <class A>
+void forward_backward(Context &ctx, Mat<const A> x_TD, Mat<const A> w_WD,
+                      Vec<const std::int32_t> target_T, float scale, Vec<float> lse_T,
+                      Vec<float> loss_T, Mat<A> dx_TD, Mat<float> dw_WD_acc);
 
 } // namespace layers::head_loss
