@@ -17,6 +17,8 @@ void add_run(CLI::App &program, Action &action);
 void add_count(CLI::App &program, Action &action);
 void add_tokenizer(CLI::App &program, Action &action);
 void add_data(CLI::App &program, Action &action);
+void add_inspect(CLI::App &program, Action &action);
+void add_compare(CLI::App &program, Action &action);
 void add_bench(CLI::App &program, Action &action);
 void add_decks(CLI::App &program, Action &action);
 
