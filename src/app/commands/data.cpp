@@ -150,6 +150,22 @@ int data_show(const DataShowArguments &arguments) {
   return 0;
 }
 
+int data_text(const DataTextArguments &arguments) {
+  const Place place = find_place(arguments.place, arguments.overrides);
+  const data::Dataset set(place.directory);
+  std::vector<data::Token> tokens;
+  for (int source = 0; source < set.sources(); ++source) {
+    const data::DocumentSet &split = arguments.validation ? set.validation(source) : set.train(source);
+    for (std::int64_t document = 0; document < split.documents(); ++document) {
+      tokens.resize(static_cast<std::size_t>(split.length(document)));
+      split.copy(document, 0, split.length(document), tokens.data());
+      const std::string text = set.tokenizer().decode(tokens, true);
+      std::fwrite(text.data(), 1, text.size(), stdout);
+    }
+  }
+  return 0;
+}
+
 int data_stats(const DataStatsArguments &arguments) {
   const Place place = find_place(arguments.place, arguments.overrides);
   data::StatsRequest request{place.planned_tokens, place.sampler.weights};

@@ -2,6 +2,7 @@
 #pragma once
 // hadal data build DECK [table.key=value ...] [--rebuild] [--threads N]
 // hadal data show  DIRECTORY|DECK [--samples N] [--from N] [--validation] [--sequence N] [--colour auto|always|never]
+// hadal data text  DIRECTORY|DECK [--validation]
 // hadal data stats DIRECTORY|DECK [--verify] [--tokens N]
 #include <cstdint>
 #include <string>
@@ -27,6 +28,14 @@ struct DataShowArguments {
   std::string colour = "auto"; // auto: on a terminal, unless NO_COLOR is set
 };
 int data_show(const DataShowArguments &arguments);
+
+// The documents of a split as text, one after another: for compressors, or for reading.
+struct DataTextArguments {
+  std::string place;
+  std::vector<std::string> overrides;
+  bool validation = false;
+};
+int data_text(const DataTextArguments &arguments);
 
 struct DataStatsArguments {
   std::string place;

@@ -46,6 +46,16 @@ void add_show(CLI::App &data, Action &action) {
       [arguments, &action] { action = [arguments] { return data_show(*arguments); }; });
 }
 
+void add_text(CLI::App &data, Action &action) {
+  CLI::App *command = data.add_subcommand("text", "print the documents themselves");
+  auto arguments = std::make_shared<DataTextArguments>();
+  command->add_option("PLACE", arguments->place, "a data directory or a deck")->required();
+  command->add_option("OVERRIDES", arguments->overrides, "table.key=value, for a deck");
+  command->add_flag("--validation", arguments->validation, "of the text held out");
+  command->callback(
+      [arguments, &action] { action = [arguments] { return data_text(*arguments); }; });
+}
+
 void add_stats(CLI::App &data, Action &action) {
   CLI::App *command = data.add_subcommand("stats", "tables of what a data directory holds");
   auto arguments = std::make_shared<DataStatsArguments>();
@@ -65,6 +75,7 @@ void add_data(CLI::App &program, Action &action) {
   command->require_subcommand(1);
   add_build(*command, action);
   add_show(*command, action);
+  add_text(*command, action);
   add_stats(*command, action);
 }
 
