@@ -6,7 +6,8 @@
 
 namespace optim {
 
-void move_bias(tensor::Context &ctx, double gamma, tensor::Vec<const std::int64_t> load_E, tensor::Vec<float> bias_E);
+void move_bias(tensor::Context &ctx, double gamma, tensor::Vec<const std::int64_t> load_E,
+               tensor::Vec<float> bias_E);
 // (max load - mean load) / mean load; 0 when nothing was routed. load on the host.
 double max_violation(const std::int64_t *load_E, tensor::Index experts);
 

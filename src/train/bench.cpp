@@ -20,40 +20,59 @@ namespace {
 
 class RandomSource : public SampleSource {
 public:
-  RandomSource(std::int64_t sequence, std::int64_t vocabulary) : sequence_(sequence), vocabulary_(vocabulary) {}
+  RandomSource(std::int64_t sequence, std::int64_t vocabulary)
+      : sequence_(sequence), vocabulary_(vocabulary) {}
   std::vector<data::Sample> next(data::Cursor &cursor, std::int64_t count) const override {
     std::vector<data::Sample> samples(static_cast<std::size_t>(count));
     for (auto &sample : samples) {
       for (std::int64_t i = 0; i <= sequence_; ++i)
-        sample.tokens.push_back(static_cast<data::Token>(base::random::bits(1, base::random::Purpose::test, static_cast<std::uint64_t>(cursor.next_sample), static_cast<std::uint64_t>(i)) % static_cast<std::uint64_t>(vocabulary_)));
+        sample.tokens.push_back(static_cast<data::Token>(
+            base::random::bits(1, base::random::Purpose::test,
+                               static_cast<std::uint64_t>(cursor.next_sample),
+                               static_cast<std::uint64_t>(i)) %
+            static_cast<std::uint64_t>(vocabulary_)));
       sample.segments = {0};
       ++cursor.next_sample;
     }
     return samples;
   }
-  void skip(data::Cursor &cursor, std::int64_t count) const override { cursor.next_sample += count; }
+  void skip(data::Cursor &cursor, std::int64_t count) const override {
+    cursor.next_sample += count;
+  }
 
 private:
   std::int64_t sequence_, vocabulary_;
 };
 
 // One row a kernel, the longest first; what is short is gathered in a last row.
-std::string breakdown(const std::map<std::string, tensor::KernelTime> &times, const std::map<std::string, tensor::Work> &work, double wall, double gemm_peak, double copy_rate) {
+std::string breakdown(const std::map<std::string, tensor::KernelTime> &times,
+                      const std::map<std::string, tensor::Work> &work, double wall,
+                      double gemm_peak, double copy_rate) {
   std::vector<std::pair<std::string, tensor::KernelTime>> rows(times.begin(), times.end());
-  std::sort(rows.begin(), rows.end(), [](const auto &a, const auto &b) { return a.second.seconds > b.second.seconds; });
-  std::string text = fmt::format("\n  {:<44}{:>8}{:>8}{:>8}{:>10}{:>9}{:>9}{:>9}\n", "kernel", "time s", "share", "calls", "GFLOP/s", "of GEMM", "GB/s", "of copy");
+  std::sort(rows.begin(), rows.end(),
+            [](const auto &a, const auto &b) { return a.second.seconds > b.second.seconds; });
+  std::string text =
+      fmt::format("\n  {:<44}{:>8}{:>8}{:>8}{:>10}{:>9}{:>9}{:>9}\n", "kernel", "time s", "share",
+                  "calls", "GFLOP/s", "of GEMM", "GB/s", "of copy");
   double listed = 0, all = 0;
   for (const auto &[label, t] : rows) {
     all += t.seconds;
     if (t.seconds < 0.004 * wall) continue;
     listed += t.seconds;
     const auto w = work.find(label);
-    const double flops = w == work.end() ? 0 : w->second.flops / t.seconds, bytes = w == work.end() ? 0 : w->second.bytes / t.seconds;
-    text += fmt::format("  {:<44}{:>8.3f}{:>7.1f}%{:>8}{:>10}{:>9}{:>9}{:>9}\n", label.substr(0, 43), t.seconds, 100 * t.seconds / wall, t.calls, flops > 0 ? fmt::format("{:.0f}", flops / 1e9) : "",
-                        flops > 0 ? fmt::format("{:.0f} %", 100 * flops / gemm_peak) : "", bytes > 0 ? fmt::format("{:.1f}", bytes / 1e9) : "", bytes > 0 && flops == 0 ? fmt::format("{:.0f} %", 100 * bytes / copy_rate) : "");
+    const double flops = w == work.end() ? 0 : w->second.flops / t.seconds,
+                 bytes = w == work.end() ? 0 : w->second.bytes / t.seconds;
+    text += fmt::format(
+        "  {:<44}{:>8.3f}{:>7.1f}%{:>8}{:>10}{:>9}{:>9}{:>9}\n", label.substr(0, 43), t.seconds,
+        100 * t.seconds / wall, t.calls, flops > 0 ? fmt::format("{:.0f}", flops / 1e9) : "",
+        flops > 0 ? fmt::format("{:.0f} %", 100 * flops / gemm_peak) : "",
+        bytes > 0 ? fmt::format("{:.1f}", bytes / 1e9) : "",
+        bytes > 0 && flops == 0 ? fmt::format("{:.0f} %", 100 * bytes / copy_rate) : "");
   }
-  text += fmt::format("  {:<44}{:>8.3f}{:>7.1f}%\n", "kernels below 0.4 % together", all - listed, 100 * (all - listed) / wall);
-  text += fmt::format("  {:<44}{:>8.3f}{:>7.1f}%\n", "outside kernels", wall - all, 100 * (wall - all) / wall);
+  text += fmt::format("  {:<44}{:>8.3f}{:>7.1f}%\n", "kernels below 0.4 % together", all - listed,
+                      100 * (all - listed) / wall);
+  text += fmt::format("  {:<44}{:>8.3f}{:>7.1f}%\n", "outside kernels", wall - all,
+                      100 * (wall - all) / wall);
   return text;
 }
 
@@ -68,7 +87,8 @@ template <class A> std::string run(const BenchRequest &request) {
   model::initialise(ctx, layout, 1, state.master);
   trainer.weights_changed();
   trainer.step(); // primitives are made, memory is touched
-  const double before = numerics::measure_gemm_peak(ctx, half), copy_rate = numerics::measure_copy_rate(ctx);
+  const double before = numerics::measure_gemm_peak(ctx, half),
+               copy_rate = numerics::measure_copy_rate(ctx);
   std::vector<double> seconds;
   for (int i = 0; i < request.steps; ++i) {
     const base::Stopwatch watch;
@@ -79,17 +99,31 @@ template <class A> std::string run(const BenchRequest &request) {
   std::sort(seconds.begin(), seconds.end());
   const double median = seconds[seconds.size() / 2];
   const auto tokens = static_cast<double>(o.batch.global_batch * o.batch.sequence);
-  const double causal = static_cast<double>(arch::flops_per_token(o.dims, o.batch.sequence, arch::Attention::causal).total());
-  const double full = static_cast<double>(arch::flops_per_token(o.dims, o.batch.sequence, arch::Attention::full).total());
+  const double causal = static_cast<double>(
+      arch::flops_per_token(o.dims, o.batch.sequence, arch::Attention::causal).total());
+  const double full = static_cast<double>(
+      arch::flops_per_token(o.dims, o.batch.sequence, arch::Attention::full).total());
   const auto counts = arch::count_parameters(o.dims);
-  std::string text = fmt::format("{}: {:.1f} M parameters, MTP {}, {} threads, {}\n", half ? "bf16" : "f32", static_cast<double>(counts.main) / 1e6, o.dims.mtp_depth, tensor::Exec::concurrency(),
-                                 numerics::body_name(half, 'n', o.batch.micro_batch * o.batch.sequence, o.dims.model, o.dims.model));
-  text += fmt::format("  GEMM peak          {:8.0f} GFLOP/s before, {:.0f} after; copy {:.1f} GB/s\n", before / 1e9, after / 1e9, copy_rate / 1e9);
-  text += fmt::format("  step               {:8.3f} s median of {} ({:.3f} to {:.3f}); {:.0f} tokens/s\n", median, seconds.size(), seconds.front(), seconds.back(), tokens / median);
-  text += fmt::format("  model FLOPs        {:8.1f} MFLOP a token causal, {:.1f} non-causal\n", causal / 1e6, full / 1e6);
-  text += fmt::format("  share of the peak  {:8.1f} % (causal; {:.1f} % non-causal)\n", 100 * causal * tokens / median / peak, 100 * full * tokens / median / peak);
-  text += fmt::format("  memory             {} planned (state, gradients, arena; {} of the arena used), {} measured at most\n", base::text::bytes(static_cast<std::int64_t>(trainer.planned_bytes())),
-                      base::text::bytes(static_cast<std::int64_t>(trainer.arena().high_water())), base::text::bytes(peak_resident_bytes()));
+  std::string text = fmt::format(
+      "{}: {:.1f} M parameters, MTP {}, {} threads, {}\n", half ? "bf16" : "f32",
+      static_cast<double>(counts.main) / 1e6, o.dims.mtp_depth, tensor::Exec::concurrency(),
+      numerics::body_name(half, 'n', o.batch.micro_batch * o.batch.sequence, o.dims.model,
+                          o.dims.model));
+  text +=
+      fmt::format("  GEMM peak          {:8.0f} GFLOP/s before, {:.0f} after; copy {:.1f} GB/s\n",
+                  before / 1e9, after / 1e9, copy_rate / 1e9);
+  text += fmt::format(
+      "  step               {:8.3f} s median of {} ({:.3f} to {:.3f}); {:.0f} tokens/s\n", median,
+      seconds.size(), seconds.front(), seconds.back(), tokens / median);
+  text += fmt::format("  model FLOPs        {:8.1f} MFLOP a token causal, {:.1f} non-causal\n",
+                      causal / 1e6, full / 1e6);
+  text += fmt::format("  share of the peak  {:8.1f} % (causal; {:.1f} % non-causal)\n",
+                      100 * causal * tokens / median / peak, 100 * full * tokens / median / peak);
+  text += fmt::format("  memory             {} planned (state, gradients, arena; {} of the arena "
+                      "used), {} measured at most\n",
+                      base::text::bytes(static_cast<std::int64_t>(trainer.planned_bytes())),
+                      base::text::bytes(static_cast<std::int64_t>(trainer.arena().high_water())),
+                      base::text::bytes(peak_resident_bytes()));
   if (request.breakdown) {
     auto &counter = trainer.count_work();
     tensor::KernelTimer::start();
@@ -104,6 +138,9 @@ template <class A> std::string run(const BenchRequest &request) {
 
 } // namespace
 
-std::string bench(const BenchRequest &request) { return request.options.precision.compute == Compute::bf16 ? run<numerics::bf16>(request) : run<float>(request); }
+std::string bench(const BenchRequest &request) {
+  return request.options.precision.compute == Compute::bf16 ? run<numerics::bf16>(request)
+                                                            : run<float>(request);
+}
 
 } // namespace train

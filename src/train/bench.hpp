@@ -10,7 +10,7 @@ namespace train {
 
 struct BenchRequest {
   Options options;
-  int steps = 3;          // timed; one more goes before them
+  int steps = 3; // timed; one more goes before them
   bool breakdown = true;
 };
 // The text of the table; prints nothing.

@@ -14,10 +14,14 @@
 namespace train {
 namespace {
 
-constexpr const char *kColumns = "step,tokens,samples,loss,mtp_loss,balance_loss,grad_norm,learning_rate,step_seconds,tokens_per_second,peak_share,"
-                                 "memory_bytes,max_violation,max_expert_load,clipped,skipped,validation_loss,validation_bits_per_byte,stall_seconds";
-constexpr const char *kUnits = "# steps,tokens,sequences,nats a token,nats a token,nats,1,1,s,tokens/s,share of the GEMM peak,bytes,(max-mean)/mean,max/mean,0 or 1,0 or 1,"
-                               "nats a token,bits a byte,s";
+constexpr const char *kColumns = "step,tokens,samples,loss,mtp_loss,balance_loss,grad_norm,"
+                                 "learning_rate,step_seconds,tokens_per_second,peak_share,"
+                                 "memory_bytes,max_violation,max_expert_load,clipped,skipped,"
+                                 "validation_loss,validation_bits_per_byte,stall_seconds";
+constexpr const char *kUnits =
+    "# steps,tokens,sequences,nats a token,nats a token,nats,1,1,s,tokens/s,share of the GEMM "
+    "peak,bytes,(max-mean)/mean,max/mean,0 or 1,0 or 1,"
+    "nats a token,bits a byte,s";
 
 // Keeps the head lines and the rows of steps up to `step`.
 void keep_until(const std::filesystem::path &path, std::int64_t step) {
@@ -35,7 +39,8 @@ std::int64_t status_kib(const char *field) {
   std::ifstream in("/proc/self/status");
   std::string line;
   while (std::getline(in, line))
-    if (line.rfind(field, 0) == 0) return std::strtoll(line.c_str() + std::string(field).size(), nullptr, 10);
+    if (line.rfind(field, 0) == 0)
+      return std::strtoll(line.c_str() + std::string(field).size(), nullptr, 10);
   return 0;
 }
 
@@ -48,7 +53,8 @@ std::string bar(double share, int width) {
 
 } // namespace
 
-History::History(const std::filesystem::path &directory, const std::vector<std::string> &sources, std::int64_t step, bool has_experts) {
+History::History(const std::filesystem::path &directory, const std::vector<std::string> &sources,
+                 std::int64_t step, bool has_experts) {
   const auto rows = directory / "history.csv", loads = directory / "expert_load.csv";
   if (step > 0) keep_until(rows, step), keep_until(loads, step);
   const bool go_on = step > 0 && std::filesystem::exists(rows);
@@ -64,19 +70,28 @@ History::History(const std::filesystem::path &directory, const std::vector<std::
     const bool append = step > 0 && std::filesystem::exists(loads);
     loads_.open(loads, append ? std::ios::app : std::ios::trunc);
   }
-  if (!rows_) throw base::UserError(base::Exit::machine, "E072", rows.string(), "cannot be written", "check permissions and space");
+  if (!rows_)
+    throw base::UserError(base::Exit::machine, "E072", rows.string(), "cannot be written",
+                          "check permissions and space");
 }
 
 void History::write(const Row &r) {
-  rows_ << fmt::format("{},{},{},{:.9g},{:.9g},{:.9g},{:.9g},{:.9g},{:.6g},{:.6g},{:.4g},{},{:.6g},{:.6g},{},{},{},{},{:.6g}", r.step, r.tokens, r.samples, r.loss, r.mtp_loss, r.balance_loss, r.grad_norm,
-                       r.learning_rate, r.step_seconds, r.tokens_per_second, r.peak_share, r.memory_bytes, r.max_violation, r.max_expert_load, r.clipped ? 1 : 0, r.skipped ? 1 : 0,
-                       r.validation_loss ? fmt::format("{:.9g}", *r.validation_loss) : "", r.validation_bits_per_byte ? fmt::format("{:.9g}", *r.validation_bits_per_byte) : "", r.stall_seconds);
+  rows_ << fmt::format(
+      "{},{},{},{:.9g},{:.9g},{:.9g},{:.9g},{:.9g},{:.6g},{:.6g},{:.4g},{},{:.6g},{:.6g},{},{},{},{"
+      "},{:.6g}",
+      r.step, r.tokens, r.samples, r.loss, r.mtp_loss, r.balance_loss, r.grad_norm, r.learning_rate,
+      r.step_seconds, r.tokens_per_second, r.peak_share, r.memory_bytes, r.max_violation,
+      r.max_expert_load, r.clipped ? 1 : 0, r.skipped ? 1 : 0,
+      r.validation_loss ? fmt::format("{:.9g}", *r.validation_loss) : "",
+      r.validation_bits_per_byte ? fmt::format("{:.9g}", *r.validation_bits_per_byte) : "",
+      r.stall_seconds);
   for (const auto tokens : r.source_tokens) rows_ << "," << tokens;
   rows_ << "\n";
   rows_.flush();
 }
 
-void History::write_loads(std::int64_t step, std::int64_t layer, const std::int64_t *load, std::int64_t experts) {
+void History::write_loads(std::int64_t step, std::int64_t layer, const std::int64_t *load,
+                          std::int64_t experts) {
   if (loads_.tellp() == 0) {
     loads_ << "step,layer";
     for (std::int64_t e = 0; e < experts; ++e) loads_ << ",e" << e;
@@ -88,16 +103,25 @@ void History::write_loads(std::int64_t step, std::int64_t layer, const std::int6
   loads_.flush();
 }
 
-Console::Console(std::int64_t steps, bool has_mtp) : steps_(steps), has_mtp_(has_mtp), terminal_(isatty(1) != 0) {}
+Console::Console(std::int64_t steps, bool has_mtp)
+    : steps_(steps), has_mtp_(has_mtp), terminal_(isatty(1) != 0) {}
 
 void Console::step(const Row &r, std::int64_t first_step) {
-  const double done = static_cast<double>(r.step) / static_cast<double>(std::max<std::int64_t>(1, steps_));
-  const double each = clock_.seconds() / static_cast<double>(std::max<std::int64_t>(1, r.step - first_step));
+  const double done =
+      static_cast<double>(r.step) / static_cast<double>(std::max<std::int64_t>(1, steps_));
+  const double each =
+      clock_.seconds() / static_cast<double>(std::max<std::int64_t>(1, r.step - first_step));
   std::string line = fmt::format("step {:>6} | loss {:.4f} |", r.step, r.loss);
   if (has_mtp_) line += fmt::format(" mtp {:.4f} |", r.mtp_loss);
-  line += fmt::format(" grad {:6.2f} | lr {:.2e} | {:.2f} s | {:>7} tok/s | {:3.0f} % of peak | {} | max load {:.1f} | ETA {}", r.grad_norm, r.learning_rate, r.step_seconds, base::text::count(r.tokens_per_second),
-                      100 * r.peak_share, base::text::bytes(r.memory_bytes), r.max_expert_load, base::text::duration(each * static_cast<double>(steps_ - r.step)));
-  if (r.validation_loss) line += fmt::format(" | validation {:.4f}, {:.4f} bits a byte", *r.validation_loss, r.validation_bits_per_byte.value_or(0));
+  line += fmt::format(" grad {:6.2f} | lr {:.2e} | {:.2f} s | {:>7} tok/s | {:3.0f} % of peak | {} "
+                      "| max load {:.1f} | ETA {}",
+                      r.grad_norm, r.learning_rate, r.step_seconds,
+                      base::text::count(r.tokens_per_second), 100 * r.peak_share,
+                      base::text::bytes(r.memory_bytes), r.max_expert_load,
+                      base::text::duration(each * static_cast<double>(steps_ - r.step)));
+  if (r.validation_loss)
+    line += fmt::format(" | validation {:.4f}, {:.4f} bits a byte", *r.validation_loss,
+                        r.validation_bits_per_byte.value_or(0));
   if (r.skipped) line += " | SKIPPED";
   if (terminal_) {
     fmt::print("\r\033[K{}\n{} {:3.0f} %", line, bar(done, 40), 100 * done);

@@ -16,20 +16,22 @@ struct Row {
   double loss = 0, mtp_loss = 0, balance_loss = 0, grad_norm = 0, learning_rate = 0;
   double step_seconds = 0, tokens_per_second = 0, peak_share = 0;
   std::int64_t memory_bytes = 0;
-  double max_violation = 0;              // mean over layers
-  double max_expert_load = 0;            // largest load over mean load, all layers
+  double max_violation = 0;   // mean over layers
+  double max_expert_load = 0; // largest load over mean load, all layers
   bool clipped = false, skipped = false;
   std::optional<double> validation_loss, validation_bits_per_byte;
-  double stall_seconds = 0;              // training stood still for a checkpoint
+  double stall_seconds = 0;                // training stood still for a checkpoint
   std::vector<std::int64_t> source_tokens; // seen so far, per source
 };
 
 class History {
 public:
   // Opens the files of a run; rows after `step` (a restart point) are removed.
-  History(const std::filesystem::path &directory, const std::vector<std::string> &sources, std::int64_t step, bool has_experts);
+  History(const std::filesystem::path &directory, const std::vector<std::string> &sources,
+          std::int64_t step, bool has_experts);
   void write(const Row &row);
-  void write_loads(std::int64_t step, std::int64_t layer, const std::int64_t *load, std::int64_t experts);
+  void write_loads(std::int64_t step, std::int64_t layer, const std::int64_t *load,
+                   std::int64_t experts);
 
 private:
   std::ofstream rows_, loads_;

@@ -12,31 +12,55 @@ namespace train {
 namespace {
 
 void check_batch(const deck::Deck &deck, const Options &o) {
-  const std::int64_t unit = o.batch.micro_batch * o.parallel.dp * (o.shards() > 1 ? o.shards() / std::min(o.shards(), o.parallel.dp) : 1);
+  const std::int64_t unit = o.batch.micro_batch * o.parallel.dp *
+                            (o.shards() > 1 ? o.shards() / std::min(o.shards(), o.parallel.dp) : 1);
   if (o.batch.global_batch % unit != 0)
-    deck.fail("batch", "global_batch", "E020", fmt::format("it must be a multiple of {}: micro_batch ({}) x dp ({}){}", unit, o.batch.micro_batch, o.parallel.dp, o.shards() > 1 ? fmt::format(", {} shards", o.shards()) : ""));
-  if (o.batch.ramp_tokens > 0 && (o.batch.start == 0 || o.batch.start > o.batch.global_batch || o.batch.start % unit != 0))
-    deck.fail("batch", "start", "E021", fmt::format("a ramp starts between {} and global_batch ({}), in multiples of {}", unit, o.batch.global_batch, unit));
-  if (o.batch.start > 0 && o.batch.ramp_tokens == 0) deck.fail("batch", "start", "E021", "start needs ramp_tokens");
+    deck.fail("batch", "global_batch", "E020",
+              fmt::format("it must be a multiple of {}: micro_batch ({}) x dp ({}){}", unit,
+                          o.batch.micro_batch, o.parallel.dp,
+                          o.shards() > 1 ? fmt::format(", {} shards", o.shards()) : ""));
+  if (o.batch.ramp_tokens > 0 &&
+      (o.batch.start == 0 || o.batch.start > o.batch.global_batch || o.batch.start % unit != 0))
+    deck.fail("batch", "start", "E021",
+              fmt::format("a ramp starts between {} and global_batch ({}), in multiples of {}",
+                          unit, o.batch.global_batch, unit));
+  if (o.batch.start > 0 && o.batch.ramp_tokens == 0)
+    deck.fail("batch", "start", "E021", "start needs ramp_tokens");
   if (o.batch.sequence <= o.dims.mtp_depth + 1)
-    deck.fail("batch", "sequence", "E022", fmt::format("{} MTP modules need sequences of more than {} tokens", o.dims.mtp_depth, o.dims.mtp_depth + 1));
+    deck.fail("batch", "sequence", "E022",
+              fmt::format("{} MTP modules need sequences of more than {} tokens", o.dims.mtp_depth,
+                          o.dims.mtp_depth + 1));
 }
 
 void check_parallel(const deck::Deck &deck, const Options &o) {
   const auto &p = o.parallel;
-  if (p.dp % p.ep != 0) deck.fail("parallel", "ep", "E014", fmt::format("ep must divide dp ({})", p.dp));
-  if (o.dims.moe() && o.dims.experts % p.ep != 0) deck.fail("parallel", "ep", "E014", fmt::format("{} routed experts cannot be shared evenly by {} expert-parallel ranks", o.dims.experts, p.ep));
-  if (!std::has_single_bit(static_cast<std::uint64_t>(p.shards))) deck.fail("parallel", "shards", "E023", "it must be a power of two");
-  if (o.shards() > 1 && o.shards() % p.dp != 0) deck.fail("parallel", "shards", "E023", fmt::format("it must be a multiple of dp ({}) under any_layout", p.dp));
-  if (p.pp > o.dims.layers) deck.fail("parallel", "pp", "E024", fmt::format("{} layers cannot be shared by {} pipeline ranks", o.dims.layers, p.pp));
+  if (p.dp % p.ep != 0)
+    deck.fail("parallel", "ep", "E014", fmt::format("ep must divide dp ({})", p.dp));
+  if (o.dims.moe() && o.dims.experts % p.ep != 0)
+    deck.fail("parallel", "ep", "E014",
+              fmt::format("{} routed experts cannot be shared evenly by {} expert-parallel ranks",
+                          o.dims.experts, p.ep));
+  if (!std::has_single_bit(static_cast<std::uint64_t>(p.shards)))
+    deck.fail("parallel", "shards", "E023", "it must be a power of two");
+  if (o.shards() > 1 && o.shards() % p.dp != 0)
+    deck.fail("parallel", "shards", "E023",
+              fmt::format("it must be a multiple of dp ({}) under any_layout", p.dp));
+  if (p.pp > o.dims.layers)
+    deck.fail("parallel", "pp", "E024",
+              fmt::format("{} layers cannot be shared by {} pipeline ranks", o.dims.layers, p.pp));
 }
 
 void check_rest(const deck::Deck &deck, const Options &o) {
-  if (o.rate.tail1_tokens > 0 && o.rate.cosine_tokens == 0) deck.fail("rate", "tail_tokens", "E025", "a tail follows the cosine: give cosine_tokens");
-  if (o.rate.cosine_tokens > 0 && o.rate.final_rate > o.rate.peak) deck.fail("rate", "final", "E025", fmt::format("it must not be above peak ({})", o.rate.peak));
-  if (o.train.on_bad_loss == BadLoss::roll_back && o.checkpoint.every == 0 && o.checkpoint.every_time == 0)
-    deck.fail("train", "on_bad_loss", "E026", "roll_back needs checkpoints: give checkpoint.every or checkpoint.every_time");
-  if (o.train.spike_factor != 0 && o.train.spike_factor <= 1) deck.fail("train", "spike_factor", "E027", "0, or a number above 1");
+  if (o.rate.tail1_tokens > 0 && o.rate.cosine_tokens == 0)
+    deck.fail("rate", "tail_tokens", "E025", "a tail follows the cosine: give cosine_tokens");
+  if (o.rate.cosine_tokens > 0 && o.rate.final_rate > o.rate.peak)
+    deck.fail("rate", "final", "E025", fmt::format("it must not be above peak ({})", o.rate.peak));
+  if (o.train.on_bad_loss == BadLoss::roll_back && o.checkpoint.every == 0 &&
+      o.checkpoint.every_time == 0)
+    deck.fail("train", "on_bad_loss", "E026",
+              "roll_back needs checkpoints: give checkpoint.every or checkpoint.every_time");
+  if (o.train.spike_factor != 0 && o.train.spike_factor <= 1)
+    deck.fail("train", "spike_factor", "E027", "0, or a number above 1");
 }
 
 } // namespace
@@ -63,7 +87,8 @@ Options read_options(deck::Deck &deck) {
   check_parallel(deck, o);
   check_batch(deck, o);
   check_rest(deck, o);
-  if (o.run.directory.empty()) o.run.directory = (std::filesystem::path("checkpoints") / o.deck_name).string();
+  if (o.run.directory.empty())
+    o.run.directory = (std::filesystem::path("checkpoints") / o.deck_name).string();
   return o;
 }
 

@@ -28,29 +28,41 @@ struct RunTable {
   Reproducible reproducible = Reproducible::same_layout;
   double wall_clock = 0;
   template <class R> void keys(R &r) {
-    r.choice(phase, "phase", Phase::pretrain, {{"pretrain", Phase::pretrain}}, "what this deck does");
+    r.choice(phase, "phase", Phase::pretrain, {{"pretrain", Phase::pretrain}},
+             "what this deck does");
     r.key(directory, "directory", "", "where the run writes; empty: checkpoints/<deck name>");
     r.key(seed, "seed", 1, 0, std::int64_t{1} << 62, "", "seed of every random number of the run");
-    r.choice(reproducible, "reproducible", Reproducible::same_layout, {{"same_layout", Reproducible::same_layout}, {"any_layout", Reproducible::any_layout}},
-             "same_layout: equal bits on an equal layout of ranks; any_layout: on every layout (docs/numerics.md)");
-    r.key(init_from, "init_from", "", "checkpoint whose weights (nothing else) the run starts from; empty: random weights");
-    r.duration(wall_clock, "wall_clock", 0, 0, 1e9, "the run stops in good order (exit code 75) before this much time is over; 0: no limit");
+    r.choice(reproducible, "reproducible", Reproducible::same_layout,
+             {{"same_layout", Reproducible::same_layout}, {"any_layout", Reproducible::any_layout}},
+             "same_layout: equal bits on an equal layout of ranks; any_layout: on every layout "
+             "(docs/numerics.md)");
+    r.key(init_from, "init_from", "",
+          "checkpoint whose weights (nothing else) the run starts from; empty: random weights");
+    r.duration(
+        wall_clock, "wall_clock", 0, 0, 1e9,
+        "the run stops in good order (exit code 75) before this much time is over; 0: no limit");
   }
 };
 struct BatchTable {
   std::int64_t sequence = 0, micro_batch = 0, global_batch = 0, start = 0, ramp_tokens = 0;
   template <class R> void keys(R &r) {
     r.key(sequence, "sequence", 4096, 8, 1 << 20, "tokens", "tokens in one packed sequence");
-    r.key(micro_batch, "micro_batch", 1, 1, 1 << 12, "sequences", "sequences in one forward pass on one rank");
-    r.key(global_batch, "global_batch", 8, 1, 1 << 22, "sequences", "sequences in one optimiser step, all ranks");
-    r.key(start, "start", 0, 0, 1 << 22, "sequences", "sequences in the first steps of a batch ramp; 0: no ramp");
-    r.key(ramp_tokens, "ramp_tokens", 0, 0, std::int64_t{1} << 60, "tokens", "the batch grows linearly from start to global_batch over this many tokens");
+    r.key(micro_batch, "micro_batch", 1, 1, 1 << 12, "sequences",
+          "sequences in one forward pass on one rank");
+    r.key(global_batch, "global_batch", 8, 1, 1 << 22, "sequences",
+          "sequences in one optimiser step, all ranks");
+    r.key(start, "start", 0, 0, 1 << 22, "sequences",
+          "sequences in the first steps of a batch ramp; 0: no ramp");
+    r.key(ramp_tokens, "ramp_tokens", 0, 0, std::int64_t{1} << 60, "tokens",
+          "the batch grows linearly from start to global_batch over this many tokens");
   }
 };
 struct PrecisionTable {
   Compute compute = Compute::f32;
   template <class R> void keys(R &r) {
-    r.choice(compute, "compute", Compute::f32, {{"f32", Compute::f32}, {"bf16", Compute::bf16}}, "element type of activations and of the inputs of matrix products; sums, norms, softmax, router, masters and gradients are f32 always");
+    r.choice(compute, "compute", Compute::f32, {{"f32", Compute::f32}, {"bf16", Compute::bf16}},
+             "element type of activations and of the inputs of matrix products; sums, norms, "
+             "softmax, router, masters and gradients are f32 always");
   }
 };
 struct ParallelTable {
@@ -58,28 +70,44 @@ struct ParallelTable {
   Schedule schedule = Schedule::accumulate;
   template <class R> void keys(R &r) {
     r.key(dp, "dp", 1, 1, 1 << 20, "ranks", "data-parallel ranks; ranks in all = dp x pp");
-    r.key(ep, "ep", 1, 1, 1 << 16, "ranks", "expert-parallel ranks: groups of consecutive dp ranks that share the experts; divides dp");
+    r.key(
+        ep, "ep", 1, 1, 1 << 16, "ranks",
+        "expert-parallel ranks: groups of consecutive dp ranks that share the experts; divides dp");
     r.key(pp, "pp", 1, 1, 1 << 10, "ranks", "pipeline ranks");
     r.choice(schedule, "schedule", Schedule::accumulate,
-             {{"accumulate", Schedule::accumulate}, {"1f1b", Schedule::one_f_one_b}, {"zb1p", Schedule::zb1p}, {"dualpipe", Schedule::dualpipe}, {"dualpipev", Schedule::dualpipev}},
+             {{"accumulate", Schedule::accumulate},
+              {"1f1b", Schedule::one_f_one_b},
+              {"zb1p", Schedule::zb1p},
+              {"dualpipe", Schedule::dualpipe},
+              {"dualpipev", Schedule::dualpipev}},
              "order of the micro-batches on the pipeline");
-    r.key(shards, "shards", 8, 1, 1 << 12, "shards", "virtual data-parallel shards of the law of sums (any_layout); a power of two");
+    r.key(shards, "shards", 8, 1, 1 << 12, "shards",
+          "virtual data-parallel shards of the law of sums (any_layout); a power of two");
     r.key(ranks_per_node, "ranks_per_node", 0, 0, 1024, "ranks", "0: as the launcher says");
   }
 };
 struct TrainTable {
-  std::int64_t steps = 0, validate_every = 0, validation_samples = 0, load_every = 0, roll_backs = 0;
+  std::int64_t steps = 0, validate_every = 0, validation_samples = 0, load_every = 0,
+               roll_backs = 0;
   double spike_factor = 0;
   BadLoss on_bad_loss = BadLoss::skip;
   template <class R> void keys(R &r) {
     r.key(steps, "steps", 1000, 0, std::int64_t{1} << 40, "steps", "optimiser steps in all");
-    r.key(validate_every, "validate_every", 0, 0, std::int64_t{1} << 40, "steps", "validation loss every so many steps, and at the end; 0: at the end only");
-    r.key(validation_samples, "validation_samples", 0, 0, std::int64_t{1} << 40, "sequences", "held-out sequences that a validation in between reads; the last one reads all; 0: all");
-    r.key(load_every, "load_every", 20, 1, 1 << 20, "steps", "expert_load.csv has a row for each layer every so many steps");
-    r.choice(on_bad_loss, "on_bad_loss", BadLoss::skip, {{"skip", BadLoss::skip}, {"roll_back", BadLoss::roll_back}, {"stop", BadLoss::stop}},
-             "when a step's loss or gradient is not finite or spikes: drop the step; go back to the last checkpoint and leave its batch out; end with exit code 4");
-    r.key(spike_factor, "spike_factor", 0.0, 0.0, 1e6, "", "a loss above this multiple of its running mean is a spike; 0: only values that are not finite count");
-    r.key(roll_backs, "roll_backs", 8, 1, 1 << 20, "", "after so many roll-backs to the same checkpoint the run ends with exit code 4");
+    r.key(validate_every, "validate_every", 0, 0, std::int64_t{1} << 40, "steps",
+          "validation loss every so many steps, and at the end; 0: at the end only");
+    r.key(validation_samples, "validation_samples", 0, 0, std::int64_t{1} << 40, "sequences",
+          "held-out sequences that a validation in between reads; the last one reads all; 0: all");
+    r.key(load_every, "load_every", 20, 1, 1 << 20, "steps",
+          "expert_load.csv has a row for each layer every so many steps");
+    r.choice(on_bad_loss, "on_bad_loss", BadLoss::skip,
+             {{"skip", BadLoss::skip}, {"roll_back", BadLoss::roll_back}, {"stop", BadLoss::stop}},
+             "when a step's loss or gradient is not finite or spikes: drop the step; go back to "
+             "the last checkpoint and leave its batch out; end with exit code 4");
+    r.key(spike_factor, "spike_factor", 0.0, 0.0, 1e6, "",
+          "a loss above this multiple of its running mean is a spike; 0: only values that are not "
+          "finite count");
+    r.key(roll_backs, "roll_backs", 8, 1, 1 << 20, "",
+          "after so many roll-backs to the same checkpoint the run ends with exit code 4");
   }
 };
 struct CheckpointTable {
@@ -87,10 +115,13 @@ struct CheckpointTable {
   double every_time = 0;
   bool at_end = true;
   template <class R> void keys(R &r) {
-    r.key(every, "every", 0, 0, std::int64_t{1} << 40, "steps", "a checkpoint every so many steps; 0: only at stops");
-    r.duration(every_time, "every_time", 0, 0, 1e9, "a checkpoint at the latest after so much time; 0: no such limit");
+    r.key(every, "every", 0, 0, std::int64_t{1} << 40, "steps",
+          "a checkpoint every so many steps; 0: only at stops");
+    r.duration(every_time, "every_time", 0, 0, 1e9,
+               "a checkpoint at the latest after so much time; 0: no such limit");
     r.key(keep_last, "keep_last", 2, 1, 1 << 20, "checkpoints", "the newest so many are kept");
-    r.key(keep_every, "keep_every", 0, 0, std::int64_t{1} << 40, "steps", "steps divisible by this are kept for good; 0: none");
+    r.key(keep_every, "keep_every", 0, 0, std::int64_t{1} << 40, "steps",
+          "steps divisible by this are kept for good; 0: none");
     r.key(at_end, "at_end", true, "a checkpoint after the last step");
   }
 };
@@ -113,7 +144,9 @@ struct Options {
   optim::AverageOptions average;
 
   // Shards of the law of sums in this run: parallel.shards under any_layout, else 1.
-  std::int64_t shards() const { return run.reproducible == Reproducible::any_layout ? parallel.shards : 1; }
+  std::int64_t shards() const {
+    return run.reproducible == Reproducible::any_layout ? parallel.shards : 1;
+  }
 };
 
 // Reads every table of a pretraining deck and checks the keys against each other (E020-E029 with file:line).

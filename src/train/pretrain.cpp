@@ -28,22 +28,32 @@ using base::Exit, base::UserError;
 std::optional<checkpoint::Reader> find_restart(const Options &o, const Launch &launch) {
   if (launch.restart == "none") {
     if (!checkpoint::Reader::list(o.run.directory).empty())
-      throw UserError(Exit::checkpoint, "E220", o.run.directory, "--restart none, but checkpoints lie here", "give another run.directory, move them away, or use --restart auto");
+      throw UserError(Exit::checkpoint, "E220", o.run.directory,
+                      "--restart none, but checkpoints lie here",
+                      "give another run.directory, move them away, or use --restart auto");
     return std::nullopt;
   }
   if (launch.restart == "auto") return checkpoint::Reader::newest(o.run.directory);
   return checkpoint::Reader::open(launch.restart);
 }
 
-double gemm_peak(tensor::Context &ctx, const Options &o) { return numerics::measure_gemm_peak(ctx, o.precision.compute == Compute::bf16, 1024); }
+double gemm_peak(tensor::Context &ctx, const Options &o) {
+  return numerics::measure_gemm_peak(ctx, o.precision.compute == Compute::bf16, 1024);
+}
 
 template <class A> class Run {
 public:
   Run(const Options &options, const Launch &launch)
-      : o_(options), launch_(launch), lock_(prepare(options)), sampler_(sampler_options(options)), layout_(options.dims), state_(options, layout_), source_(sampler_), trainer_(options, state_, source_),
-        writer_({fs::path(options.run.directory) / "checkpoints", options.checkpoint.keep_last, options.checkpoint.keep_every}) {
+      : o_(options), launch_(launch), lock_(prepare(options)), sampler_(sampler_options(options)),
+        layout_(options.dims), state_(options, layout_), source_(sampler_),
+        trainer_(options, state_, source_),
+        writer_({fs::path(options.run.directory) / "checkpoints", options.checkpoint.keep_last,
+                 options.checkpoint.keep_every}) {
     if (sampler_.vocabulary() > o_.dims.vocabulary)
-      throw UserError(Exit::deck, "E028", o_.deck_name, fmt::format("[model] vocabulary = {}, but the tokenizer has {} ids", o_.dims.vocabulary, sampler_.vocabulary()), "make the model's vocabulary at least as large");
+      throw UserError(Exit::deck, "E028", o_.deck_name,
+                      fmt::format("[model] vocabulary = {}, but the tokenizer has {} ids",
+                                  o_.dims.vocabulary, sampler_.vocabulary()),
+                      "make the model's vocabulary at least as large");
     load();
   }
 
@@ -64,7 +74,8 @@ public:
       if (reason.empty()) reason = stop_asked(watch.seconds());
       row.stall_seconds = checkpoint_if_due(reason);
       history.write(row);
-      if (o_.dims.moe() && (c.step % o_.train.load_every == 0 || !reason.empty())) write_loads(history, report);
+      if (o_.dims.moe() && (c.step % o_.train.load_every == 0 || !reason.empty()))
+        write_loads(history, report);
       console.step(row, first_step_);
     }
     return finish(reason);
@@ -73,10 +84,16 @@ public:
 private:
   static std::unique_ptr<base::DirectoryLock> prepare(const Options &o) {
     if (o.parallel.dp * o.parallel.pp != 1)
-      throw UserError(Exit::machine, "E071", o.deck_name, fmt::format("the deck asks for dp {} x pp {} = {} ranks, this run has 1", o.parallel.dp, o.parallel.pp, o.parallel.dp * o.parallel.pp), "this version runs on one rank: parallel.dp=1 parallel.pp=1");
+      throw UserError(Exit::machine, "E071", o.deck_name,
+                      fmt::format("the deck asks for dp {} x pp {} = {} ranks, this run has 1",
+                                  o.parallel.dp, o.parallel.pp, o.parallel.dp * o.parallel.pp),
+                      "this version runs on one rank: parallel.dp=1 parallel.pp=1");
     std::error_code error;
     fs::create_directories(fs::path(o.run.directory) / "checkpoints", error);
-    if (error) throw UserError(Exit::machine, "E073", o.run.directory, "the run directory cannot be made: " + error.message(), "check permissions, or give run.directory");
+    if (error)
+      throw UserError(Exit::machine, "E073", o.run.directory,
+                      "the run directory cannot be made: " + error.message(),
+                      "check permissions, or give run.directory");
     auto lock = std::make_unique<base::DirectoryLock>(o.run.directory);
     base::log::open_file((fs::path(o.run.directory) / "run.log").string());
     return lock;
@@ -86,7 +103,8 @@ private:
     s.directory = data::directory_of(o.data, o.deck_path);
     s.seed = static_cast<std::uint64_t>(o.run.seed);
     s.sequence = o.batch.sequence;
-    s.mask_documents = o.data.mask_documents, s.fim_rate = o.data.fim_rate, s.weights = o.data.weights();
+    s.mask_documents = o.data.mask_documents, s.fim_rate = o.data.fim_rate,
+    s.weights = o.data.weights();
     return s;
   }
 
@@ -97,7 +115,8 @@ private:
     if (auto reader = find_restart(o_, launch_)) {
       check_same_model(*reader);
       state_.read(ctx, *reader, false);
-      base::log::info("restart from {} (step {}, state hash {})", reader->directory().string(), reader->step(), reader->state_hash());
+      base::log::info("restart from {} (step {}, state hash {})", reader->directory().string(),
+                      reader->step(), reader->state_hash());
       last_checkpoint_ = state_.counters.step;
     } else {
       model::initialise(ctx, layout_, static_cast<std::uint64_t>(o_.run.seed), state_.master);
@@ -107,7 +126,9 @@ private:
         state_.read(ctx, source, true);
         base::log::info("weights from {} (step {})", source.directory().string(), source.step());
       }
-      if (state_.average.extent(0) > 0) Kokkos::deep_copy(state_.average, Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, state_.master));
+      if (state_.average.extent(0) > 0)
+        Kokkos::deep_copy(state_.average,
+                          Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, state_.master));
     }
     trainer_.weights_changed();
   }
@@ -116,31 +137,42 @@ private:
     const auto info = reader.manifest().value("info", nlohmann::json::object());
     const std::string theirs = info.value("tokenizer", ""), ours = sampler_.tokenizer_hash();
     if (!theirs.empty() && theirs != ours)
-      throw UserError(Exit::checkpoint, "E221", reader.directory().string(), "its tokenizer is " + theirs + ", the data was built with " + ours, "use the data (or the tokenizer) that the checkpoint was trained with");
+      throw UserError(Exit::checkpoint, "E221", reader.directory().string(),
+                      "its tokenizer is " + theirs + ", the data was built with " + ours,
+                      "use the data (or the tokenizer) that the checkpoint was trained with");
   }
 
   void introduce() {
     const auto counts = arch::count_parameters(o_.dims);
-    flops_per_token_ = static_cast<double>(arch::flops_per_token(o_.dims, o_.batch.sequence, arch::Attention::causal).total());
-    base::write_file_atomic(fs::path(o_.run.directory) / "deck.toml", launch_.resolved_deck, Exit::machine, "E072");
-    base::log::info("{}: {} parameters ({} activated), MTP {} more; {} threads", o_.deck_name, base::text::with_commas(counts.main), base::text::with_commas(counts.activated), base::text::with_commas(counts.mtp), tensor::Exec::concurrency());
+    flops_per_token_ = static_cast<double>(
+        arch::flops_per_token(o_.dims, o_.batch.sequence, arch::Attention::causal).total());
+    base::write_file_atomic(fs::path(o_.run.directory) / "deck.toml", launch_.resolved_deck,
+                            Exit::machine, "E072");
+    base::log::info("{}: {} parameters ({} activated), MTP {} more; {} threads", o_.deck_name,
+                    base::text::with_commas(counts.main), base::text::with_commas(counts.activated),
+                    base::text::with_commas(counts.mtp), tensor::Exec::concurrency());
     peak_ = gemm_peak(trainer_.context(), o_);
-    base::log::info("GEMM peak measured now: {:.0f} GFLOP/s in {}; {:.1f} MFLOP a token", peak_ / 1e9, o_.precision.compute == Compute::bf16 ? "bf16" : "f32", flops_per_token_ / 1e6);
+    base::log::info("GEMM peak measured now: {:.0f} GFLOP/s in {}; {:.1f} MFLOP a token",
+                    peak_ / 1e9, o_.precision.compute == Compute::bf16 ? "bf16" : "f32",
+                    flops_per_token_ / 1e6);
     for (std::size_t i = 0; i < sampler_.source_names().size(); ++i)
-      base::log::info("data: {} with {} training tokens", sampler_.source_names()[i], base::text::with_commas(sampler_.tokens(static_cast<int>(i))));
+      base::log::info("data: {} with {} training tokens", sampler_.source_names()[i],
+                      base::text::with_commas(sampler_.tokens(static_cast<int>(i))));
   }
 
   Row describe(const StepReport &r, double seconds) const {
     const auto &c = state_.counters;
     Row row;
     row.step = c.step, row.tokens = c.tokens, row.samples = c.samples;
-    row.loss = r.loss, row.balance_loss = r.balance, row.grad_norm = r.grad_norm, row.learning_rate = r.rate;
+    row.loss = r.loss, row.balance_loss = r.balance, row.grad_norm = r.grad_norm,
+    row.learning_rate = r.rate;
     for (double l : r.mtp) row.mtp_loss += l / static_cast<double>(r.mtp.size());
     row.step_seconds = seconds;
     row.tokens_per_second = static_cast<double>(r.samples * o_.batch.sequence) / seconds;
     row.peak_share = flops_per_token_ * row.tokens_per_second / peak_;
     row.memory_bytes = resident_bytes();
-    const auto experts = o_.dims.experts, blocks = static_cast<std::int64_t>(r.load_BE.size()) / experts;
+    const auto experts = o_.dims.experts,
+               blocks = static_cast<std::int64_t>(r.load_BE.size()) / experts;
     for (std::int64_t b = 0; b < blocks; ++b) {
       const double violation = optim::max_violation(r.load_BE.data() + b * experts, experts);
       row.max_violation += violation / static_cast<double>(blocks);
@@ -153,7 +185,9 @@ private:
 
   bool validation_due() const {
     const auto step = state_.counters.step;
-    return sampler_.validation_samples() > 0 && (step >= o_.train.steps || (o_.train.validate_every > 0 && step % o_.train.validate_every == 0));
+    return sampler_.validation_samples() > 0 &&
+           (step >= o_.train.steps ||
+            (o_.train.validate_every > 0 && step % o_.train.validate_every == 0));
   }
   void validate(Row &row, bool whole) {
     const Validation v = trainer_.validate(sampler_, whole ? 0 : o_.train.validation_samples);
@@ -164,15 +198,22 @@ private:
   std::string stop_asked(double step_seconds) {
     if (const auto signal = requests_.signal(); !signal.empty()) return signal;
     longest_step_ = std::max(longest_step_, step_seconds);
-    if (o_.run.wall_clock > 0 && clock_.seconds() + 2 * longest_step_ + 2 * writer_.last_seconds() + 1 > o_.run.wall_clock) return "wall clock";
+    if (o_.run.wall_clock > 0 &&
+        clock_.seconds() + 2 * longest_step_ + 2 * writer_.last_seconds() + 1 > o_.run.wall_clock)
+      return "wall clock";
     return "";
   }
 
   // What the deck says about a bad step: "" to go on.
   std::string bad_step(const StepReport &r) {
-    const std::string what = r.verdict == Verdict::spike ? fmt::format("loss {:.4f} spikes (running mean {:.4f})", r.loss, state_.counters.mean_loss)
-                                                         : fmt::format("not finite (loss {}, gradient norm {}); first in {}", r.loss, r.grad_norm, r.where.empty() ? "the losses" : r.where);
-    base::log::warn("step {}: {}; samples {} to {}", state_.counters.step, what, r.first_sample, r.first_sample + r.samples - 1);
+    const std::string what =
+        r.verdict == Verdict::spike
+            ? fmt::format("loss {:.4f} spikes (running mean {:.4f})", r.loss,
+                          state_.counters.mean_loss)
+            : fmt::format("not finite (loss {}, gradient norm {}); first in {}", r.loss,
+                          r.grad_norm, r.where.empty() ? "the losses" : r.where);
+    base::log::warn("step {}: {}; samples {} to {}", state_.counters.step, what, r.first_sample,
+                    r.first_sample + r.samples - 1);
     if (o_.train.on_bad_loss == BadLoss::stop) {
       failure_ = what;
       return "numbers";
@@ -185,7 +226,9 @@ private:
     writer_.wait();
     auto reader = checkpoint::Reader::newest(o_.run.directory);
     if (!reader || ++roll_backs_[reader->step()] > o_.train.roll_backs) {
-      failure_ = reader ? fmt::format("{} roll-backs to step {}", o_.train.roll_backs, reader->step()) : "nothing to roll back to";
+      failure_ = reader
+                     ? fmt::format("{} roll-backs to step {}", o_.train.roll_backs, reader->step())
+                     : "nothing to roll back to";
       return "numbers";
     }
     auto avoid = state_.counters.avoid;
@@ -194,7 +237,8 @@ private:
     state_.read(trainer_.context(), *reader, false);
     state_.counters.avoid = avoid, state_.counters.rolled_back = rolled;
     trainer_.weights_changed();
-    base::log::warn("rolled back to step {}; samples {} to {} will be left out", state_.counters.step, r.first_sample, r.first_sample + r.samples - 1);
+    base::log::warn("rolled back to step {}; samples {} to {} will be left out",
+                    state_.counters.step, r.first_sample, r.first_sample + r.samples - 1);
     return "";
   }
 
@@ -203,8 +247,10 @@ private:
     const auto step = state_.counters.step;
     const bool asked = checkpoint_asked(o_.run.directory);
     const bool by_step = o_.checkpoint.every > 0 && step % o_.checkpoint.every == 0;
-    const bool by_time = o_.checkpoint.every_time > 0 && since_checkpoint_.seconds() > o_.checkpoint.every_time;
-    const bool at_stop = !reason.empty() && reason != "numbers" && (reason != "all steps done" || o_.checkpoint.at_end);
+    const bool by_time =
+        o_.checkpoint.every_time > 0 && since_checkpoint_.seconds() > o_.checkpoint.every_time;
+    const bool at_stop = !reason.empty() && reason != "numbers" &&
+                         (reason != "all steps done" || o_.checkpoint.at_end);
     if (!(asked || by_step || by_time || at_stop) || step == last_checkpoint_) return 0;
     const base::Stopwatch stall;
     write_checkpoint();
@@ -217,7 +263,8 @@ private:
     s.step = state_.counters.step;
     s.deck = launch_.resolved_deck;
     s.info = {{"tokenizer", sampler_.tokenizer_hash()}, {"phase", "pretrain"}};
-    s.tokenizer = base::read_file(data::directory_of(o_.data, o_.deck_path) / "tokenizer.json", Exit::data, "E100");
+    s.tokenizer = base::read_file(data::directory_of(o_.data, o_.deck_path) / "tokenizer.json",
+                                  Exit::data, "E100");
     s.sections = state_.sections(trainer_.context(), true);
     s.state_hash = checkpoint::state_hash(s.sections);
     writer_.start(std::move(s));
@@ -226,16 +273,25 @@ private:
   }
 
   void write_loads(History &history, const StepReport &r) const {
-    const auto experts = o_.dims.experts, blocks = static_cast<std::int64_t>(r.load_BE.size()) / experts;
-    for (std::int64_t b = 0; b < blocks; ++b) history.write_loads(state_.counters.step, o_.dims.dense_layers + b, r.load_BE.data() + b * experts, experts);
+    const auto experts = o_.dims.experts,
+               blocks = static_cast<std::int64_t>(r.load_BE.size()) / experts;
+    for (std::int64_t b = 0; b < blocks; ++b)
+      history.write_loads(state_.counters.step, o_.dims.dense_layers + b,
+                          r.load_BE.data() + b * experts, experts);
   }
 
   int finish(const std::string &reason) {
     writer_.wait();
-    if (writer_.last_bytes() > 0) base::log::info("checkpoint of step {}: {} in {:.2f} s", last_checkpoint_, base::text::bytes(static_cast<std::int64_t>(writer_.last_bytes())), writer_.last_seconds());
-    base::log::info("memory: {} planned (state, gradients, arena), {} measured at most", base::text::bytes(static_cast<std::int64_t>(trainer_.planned_bytes())), base::text::bytes(peak_resident_bytes()));
+    if (writer_.last_bytes() > 0)
+      base::log::info("checkpoint of step {}: {} in {:.2f} s", last_checkpoint_,
+                      base::text::bytes(static_cast<std::int64_t>(writer_.last_bytes())),
+                      writer_.last_seconds());
+    base::log::info("memory: {} planned (state, gradients, arena), {} measured at most",
+                    base::text::bytes(static_cast<std::int64_t>(trainer_.planned_bytes())),
+                    base::text::bytes(peak_resident_bytes()));
     const auto &c = state_.counters;
-    if (c.skipped > 0 || c.rolled_back > 0) base::log::warn("{} steps skipped, {} roll-backs", c.skipped, c.rolled_back);
+    if (c.skipped > 0 || c.rolled_back > 0)
+      base::log::warn("{} steps skipped, {} roll-backs", c.skipped, c.rolled_back);
     const std::string said = reason == "numbers" ? "numbers: " + failure_ : reason;
     base::log::info("stopped: {} | state hash {}", said, state_.hash(trainer_.context()));
     base::log::flush();

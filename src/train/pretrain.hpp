@@ -8,9 +8,9 @@
 namespace train {
 
 struct Launch {
-  std::string restart = "auto";   // auto, none, or a checkpoint
-  std::string resolved_deck;      // TOML, written into checkpoints and beside the log
-  std::string echo;               // aligned echo of the deck
+  std::string restart = "auto"; // auto, none, or a checkpoint
+  std::string resolved_deck;    // TOML, written into checkpoints and beside the log
+  std::string echo;             // aligned echo of the deck
 };
 
 // Returns an exit code: 0 finished, 75 stopped in good order, 4 numbers. Throws UserError.

@@ -14,13 +14,14 @@
 namespace train {
 
 struct Counters {
-  std::int64_t step = 0;             // optimiser steps done or skipped
-  std::int64_t updates = 0;          // of these, steps that moved the weights
+  std::int64_t step = 0;    // optimiser steps done or skipped
+  std::int64_t updates = 0; // of these, steps that moved the weights
   std::int64_t tokens = 0, samples = 0;
   std::int64_t skipped = 0, rolled_back = 0;
-  double mean_loss = 0;              // running mean of the main loss, for spikes; 0 before the first step
+  double mean_loss = 0; // running mean of the main loss, for spikes; 0 before the first step
   data::Cursor cursor;
-  std::vector<std::pair<std::int64_t, std::int64_t>> avoid; // ranges of samples that a roll-back left out: [first, last)
+  std::vector<std::pair<std::int64_t, std::int64_t>>
+      avoid; // ranges of samples that a roll-back left out: [first, last)
   nlohmann::json to_json() const;
   static Counters from_json(const nlohmann::json &json);
 };
@@ -38,7 +39,7 @@ public:
   const model::Layout &layout;
   tensor::Vec<float> master;
   Moments first, second;
-  optim::HostFloats average;         // empty without [average]
+  optim::HostFloats average; // empty without [average]
   Counters counters;
 
   // Sections whose items point to host memory: to the live buffers where the host reaches them, otherwise to copies made here.

@@ -15,13 +15,13 @@ namespace train {
 enum class Verdict { good, not_finite, spike };
 
 struct StepReport {
-  double loss = 0;                 // mean over the valid targets
-  std::vector<double> mtp;         // the same for each depth
-  double balance = 0;              // sequence-wise balance loss, mean over samples, summed over layers
+  double loss = 0;         // mean over the valid targets
+  std::vector<double> mtp; // the same for each depth
+  double balance = 0;      // sequence-wise balance loss, mean over samples, summed over layers
   double grad_norm = 0, rate = 0;
   bool clipped = false;
   Verdict verdict = Verdict::good;
-  std::string where;               // first value that is not finite: layer and tensor
+  std::string where; // first value that is not finite: layer and tensor
   std::int64_t first_sample = 0, samples = 0;
   std::vector<std::int64_t> load_BE; // MoE blocks x experts, on the host
 };
@@ -41,8 +41,12 @@ public:
 class ShardSource : public SampleSource {
 public:
   explicit ShardSource(const data::Sampler &sampler) : sampler_(sampler) {}
-  std::vector<data::Sample> next(data::Cursor &cursor, std::int64_t count) const override { return sampler_.next(cursor, count); }
-  void skip(data::Cursor &cursor, std::int64_t count) const override { sampler_.skip(cursor, count); }
+  std::vector<data::Sample> next(data::Cursor &cursor, std::int64_t count) const override {
+    return sampler_.next(cursor, count);
+  }
+  void skip(data::Cursor &cursor, std::int64_t count) const override {
+    sampler_.skip(cursor, count);
+  }
 
 private:
   const data::Sampler &sampler_;

@@ -14,7 +14,8 @@ TinyRun &tiny() {
 }
 
 double last_validation(const std::string &directory) {
-  const auto values = support::column(tiny().at(directory + "/history.csv"), "validation_bits_per_byte");
+  const auto values =
+      support::column(tiny().at(directory + "/history.csv"), "validation_bits_per_byte");
   for (auto it = values.rbegin(); it != values.rend(); ++it)
     if (!it->empty()) return std::stod(*it);
   return 1e9;
@@ -35,7 +36,10 @@ TEST(convergence, bf16_follows_f32) {
 
 TEST(convergence, variants_learn) {
   const std::vector<std::vector<std::string>> variants = {
-      {"model.attention.q_rank=0", "model.router.score=softmax", "model.router.bias=false", "model.router.normalise=false", "model.router.scale=1.0", "model.router.groups=1", "model.router.chosen_groups=1", "model.shared_experts=2", "mtp.depth=0", "balance.alpha=0.003"},
+      {"model.attention.q_rank=0", "model.router.score=softmax", "model.router.bias=false",
+       "model.router.normalise=false", "model.router.scale=1.0", "model.router.groups=1",
+       "model.router.chosen_groups=1", "model.shared_experts=2", "mtp.depth=0",
+       "balance.alpha=0.003"},
       {"mtp.depth=2", "mtp.hidden=pre_norm", "model.dense_layers=0", "data.mask_documents=true"},
       {"model.dense_layers=3", "mtp.depth=0", "model.rope.factor=4.0", "model.rope.original=16"},
   };

@@ -19,12 +19,13 @@ TinyRun &tiny() {
 void expect(const Outcome &out, int code, const std::string &text) {
   EXPECT_FALSE(out.timed_out);
   EXPECT_EQ(out.code, code) << out.output;
-  EXPECT_NE(out.output.find(text), std::string::npos) << "expected " << text << " in\n" << out.output;
+  EXPECT_NE(out.output.find(text), std::string::npos) << "expected " << text << " in\n"
+                                                      << out.output;
   EXPECT_EQ(out.output.find("terminate called"), std::string::npos) << out.output;
 }
 
 struct Bad {
-  const char *from, *to;     // replaced in the tiny deck ("" : appended)
+  const char *from, *to; // replaced in the tiny deck ("" : appended)
   const char *number;
 };
 
@@ -68,7 +69,8 @@ TEST(bad_input, decks) {
   for (const Bad &bad : cases) {
     std::string deck = good;
     const std::string from = bad.from;
-    if (from.empty()) deck += bad.to;
+    if (from.empty())
+      deck += bad.to;
     else {
       const auto at = deck.find(from);
       ASSERT_NE(at, std::string::npos) << from;
@@ -76,7 +78,8 @@ TEST(bad_input, decks) {
     }
     SCOPED_TRACE(bad.to);
     support::write_text(tiny().at("bad.toml"), deck);
-    const auto out = support::run({support::hadal(), "run", "bad.toml", "--check"}, tiny().folder());
+    const auto out =
+        support::run({support::hadal(), "run", "bad.toml", "--check"}, tiny().folder());
     if (std::string(bad.to) == "sequence = 8\n" && out.code == 0) continue; // short, but allowed
     expect(out, 2, bad.number);
   }
@@ -87,9 +90,12 @@ TEST(bad_input, command_lines) {
   expect(support::run({support::hadal(), "rum", "tiny.toml"}, in), 2, "did you mean");
   expect(support::run({support::hadal(), "run", "nowhere.toml"}, in), 2, "E001");
   expect(support::run({support::hadal(), "run", "."}, in), 2, "E001");
-  expect(support::run({support::hadal(), "run", "tiny.toml", "batch.micro_bach=2", "--check"}, in), 2, "did you mean micro_batch");
-  expect(support::run({support::hadal(), "run", "tiny.toml", "nonsense", "--check"}, in), 2, "E004");
-  expect(support::run({support::hadal(), "run", "tiny.toml", "model.layers=\"x", "--check"}, in), 2, "E00");
+  expect(support::run({support::hadal(), "run", "tiny.toml", "batch.micro_bach=2", "--check"}, in),
+         2, "did you mean micro_batch");
+  expect(support::run({support::hadal(), "run", "tiny.toml", "nonsense", "--check"}, in), 2,
+         "E004");
+  expect(support::run({support::hadal(), "run", "tiny.toml", "model.layers=\"x", "--check"}, in), 2,
+         "E00");
   expect(support::run({support::hadal(), "run", "/dev/zero", "--check"}, in), 2, "E001");
 }
 
@@ -114,11 +120,14 @@ TEST(bad_input, data) {
   expect(tiny().train("d2", {"data.directory=bad_manifest"}), 6, "E1");
   place = copy("short_shard");
   for (const auto &entry : fs::recursive_directory_iterator(place))
-    if (entry.is_regular_file() && entry.file_size() > 20000 && entry.path().extension() != ".json") fs::resize_file(entry.path(), 10000);
+    if (entry.is_regular_file() && entry.file_size() > 20000 && entry.path().extension() != ".json")
+      fs::resize_file(entry.path(), 10000);
   expect(tiny().train("d3", {"data.directory=short_shard"}), 6, "E1");
   place = copy("flipped_shard");
   for (const auto &entry : fs::recursive_directory_iterator(place)) {
-    if (!entry.is_regular_file() || entry.file_size() < 20000 || entry.path().extension() == ".json") continue;
+    if (!entry.is_regular_file() || entry.file_size() < 20000 ||
+        entry.path().extension() == ".json")
+      continue;
     std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
     file.seekg(15000);
     const char c = static_cast<char>(file.get() ^ 4);
@@ -128,9 +137,16 @@ TEST(bad_input, data) {
   expect(tiny().train("d4", {"data.directory=flipped_shard"}), 6, "E1");
   expect(tiny().train("d5", {"model.vocabulary=300"}), 2, "E028");
   expect(tiny().train("d6", {"batch.sequence=1000000"}), 6, "E1");
-  expect(support::run({support::hadal(), "data", "build", "tiny.toml", "data.tokenizer=nowhere.json", "data.directory=x"}, tiny().folder()), 6, "E100");
-  support::write_text(tiny().at("broken.json"), "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"a\": 1}}}");
-  expect(support::run({support::hadal(), "data", "build", "tiny.toml", "data.tokenizer=broken.json", "data.directory=x"}, tiny().folder()), 6, "E101");
+  expect(support::run({support::hadal(), "data", "build", "tiny.toml",
+                       "data.tokenizer=nowhere.json", "data.directory=x"},
+                      tiny().folder()),
+         6, "E100");
+  support::write_text(tiny().at("broken.json"),
+                      "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"a\": 1}}}");
+  expect(support::run({support::hadal(), "data", "build", "tiny.toml", "data.tokenizer=broken.json",
+                       "data.directory=x"},
+                      tiny().folder()),
+         6, "E101");
 }
 
 TEST(bad_input, checkpoints) {
@@ -160,11 +176,14 @@ TEST(bad_input, checkpoints) {
   expect(spoilt([&](const fs::path &p) { flip(p / "state.h5", 100000); }), 5, "E211");
   expect(spoilt([&](const fs::path &p) { flip(p / "manifest.json", 60); }), 5, "E211");
   expect(spoilt([](const fs::path &p) { support::write_text(p / "DONE", "nonsense"); }), 5, "E211");
-  expect(tiny().train("other", {"--restart", "source", "train.steps=3", "model.layers=4"}), 5, "E213");
-  expect(tiny().train("other2", {"--restart", "source", "train.steps=3", "model.dim=32"}), 5, "E213");
+  expect(tiny().train("other", {"--restart", "source", "train.steps=3", "model.layers=4"}), 5,
+         "E213");
+  expect(tiny().train("other2", {"--restart", "source", "train.steps=3", "model.dim=32"}), 5,
+         "E213");
   expect(tiny().train("other3", {"run.init_from=nowhere"}), 5, "E210");
   expect(support::run({support::hadal(), "inspect", "nowhere"}, tiny().folder()), 5, "E210");
-  expect(tiny().train("fine", {"--restart", "source", "train.steps=3"}), 0, "stopped: all steps done");
+  expect(tiny().train("fine", {"--restart", "source", "train.steps=3"}), 0,
+         "stopped: all steps done");
 }
 
 } // namespace

@@ -27,14 +27,18 @@ const Outcome &straight() {
   return out;
 }
 
-std::vector<std::string> losses(const std::string &directory) { return support::column(tiny().at(directory + "/history.csv"), "loss"); }
+std::vector<std::string> losses(const std::string &directory) {
+  return support::column(tiny().at(directory + "/history.csv"), "loss");
+}
 
 void expect_like_straight(const Outcome &last, const std::string &directory) {
   EXPECT_EQ(last.code, 0) << last.output;
   ASSERT_FALSE(support::state_hash(straight().output).empty()) << straight().output;
-  EXPECT_EQ(support::state_hash(last.output), support::state_hash(straight().output)) << last.output;
+  EXPECT_EQ(support::state_hash(last.output), support::state_hash(straight().output))
+      << last.output;
   EXPECT_EQ(losses(directory), losses("straight"));
-  EXPECT_EQ(support::column(tiny().at(directory + "/history.csv"), "tokens_hadal"), support::column(tiny().at("straight/history.csv"), "tokens_hadal"));
+  EXPECT_EQ(support::column(tiny().at(directory + "/history.csv"), "tokens_hadal"),
+            support::column(tiny().at("straight/history.csv"), "tokens_hadal"));
 }
 
 TEST(restart, data_can_be_built) { ASSERT_EQ(tiny().built().code, 0) << tiny().built().output; }
@@ -49,7 +53,9 @@ TEST(restart, ten_and_ten_is_twenty) {
 }
 
 TEST(restart, ten_and_ten_is_twenty_in_bf16_with_average_and_bf16_moments) {
-  const std::vector<std::string> how = {"precision.compute=bf16", "optimizer.moments=bf16", "average.beta=0.9", "run.reproducible=same_layout", "data.fim_rate=0.5"};
+  const std::vector<std::string> how = {"precision.compute=bf16", "optimizer.moments=bf16",
+                                        "average.beta=0.9", "run.reproducible=same_layout",
+                                        "data.fim_rate=0.5"};
   auto with = [&](const std::string &steps) {
     auto all = how;
     all.push_back(steps);
@@ -68,16 +74,20 @@ TEST(restart, every_section_of_the_state_moves) {
   ASSERT_EQ(tiny().train("sections", {"train.steps=10", "average.beta=0.9"}).code, 0);
   const auto before = support::run({support::hadal(), "inspect", "sections"}, tiny().folder());
   ASSERT_EQ(tiny().train("sections", {"average.beta=0.9", kSteps}).code, 0);
-  const auto out = support::run({support::hadal(), "compare", "sections/checkpoints/step-00000010", "sections/checkpoints/step-00000020"}, tiny().folder());
+  const auto out = support::run({support::hadal(), "compare", "sections/checkpoints/step-00000010",
+                                 "sections/checkpoints/step-00000020"},
+                                tiny().folder());
   EXPECT_EQ(out.code, 1) << out.output;
-  for (const char *section : {"weights", "first_moment", "second_moment", "average", "counters"}) EXPECT_NE(out.output.find(section), std::string::npos) << section << "\n" << out.output;
+  for (const char *section : {"weights", "first_moment", "second_moment", "average", "counters"})
+    EXPECT_NE(out.output.find(section), std::string::npos) << section << "\n" << out.output;
 }
 
 TEST(restart, signal_stops_in_good_order) {
   for (const int signal : {SIGTERM, SIGUSR1, SIGINT}) {
     const std::string directory = "signal" + std::to_string(signal);
     support::Child child(tiny().command(directory, {kSteps}), tiny().folder());
-    while (child.running() && losses(directory).size() < 3) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    while (child.running() && losses(directory).size() < 3)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
     child.signal(signal);
     const auto out = child.wait();
     EXPECT_EQ(out.code, 75) << out.output;
@@ -89,7 +99,8 @@ TEST(restart, signal_stops_in_good_order) {
 TEST(restart, wall_clock_stops_in_good_order) {
   int runs = 0;
   Outcome out;
-  do out = tiny().train("clock", {"train.steps=100", "run.wall_clock=3s", "train.validate_every=0"});
+  do
+    out = tiny().train("clock", {"train.steps=100", "run.wall_clock=3s", "train.validate_every=0"});
   while (out.code == 75 && ++runs < 40);
   EXPECT_EQ(out.code, 0) << out.output;
   const auto whole = tiny().train("no_clock", {"train.steps=100", "train.validate_every=0"});
@@ -101,8 +112,10 @@ TEST(restart, kill_at_any_moment_loses_at_most_the_steps_since_the_last_checkpoi
   for (int attempt = 0; attempt < 6; ++attempt) {
     support::Child child(tiny().command("killed", {kSteps, "checkpoint.every=1"}), tiny().folder());
     const auto rows = losses("killed").size() + 1 + random() % 3;
-    for (int wait = 0; wait < 4000 && child.running() && losses("killed").size() < rows; ++wait) std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    std::this_thread::sleep_for(std::chrono::milliseconds(random() % 30)); // often while a checkpoint is being written
+    for (int wait = 0; wait < 4000 && child.running() && losses("killed").size() < rows; ++wait)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    std::this_thread::sleep_for(
+        std::chrono::milliseconds(random() % 30)); // often while a checkpoint is being written
     child.signal(SIGKILL);
     child.wait();
   }
@@ -124,7 +137,8 @@ TEST(restart, damaged_checkpoint_is_named_and_skipped) {
 
 TEST(restart, checkpoint_now_writes_and_goes_on) {
   support::Child child(tiny().command("now", {kSteps, "checkpoint.at_end=false"}), tiny().folder());
-  while (child.running() && losses("now").size() < 2) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  while (child.running() && losses("now").size() < 2)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
   support::write_text(tiny().at("now/checkpoint_now"), "");
   const auto out = child.wait();
   expect_like_straight(out, "now");
@@ -142,7 +156,8 @@ TEST(restart, init_from_takes_the_weights_only) {
 
 TEST(restart, two_runs_cannot_share_a_directory) {
   support::Child child(tiny().command("shared", {"train.steps=4000"}), tiny().folder());
-  while (child.running() && losses("shared").empty()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  while (child.running() && losses("shared").empty())
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
   const auto second = tiny().train("shared", {"train.steps=4000"});
   EXPECT_EQ(second.code, 3) << second.output;
   EXPECT_NE(second.output.find("E070"), std::string::npos) << second.output;
@@ -163,7 +178,9 @@ TEST(restart, fresh_start_never_mixes_with_old_checkpoints) {
 }
 
 TEST(restart, recompute_and_threads_change_no_bit) {
-  const auto again = tiny().train("again", {kSteps, "recompute.norms=true", "recompute.up_projections=true", "recompute.swiglu=true", "recompute.arrivals=false"});
+  const auto again =
+      tiny().train("again", {kSteps, "recompute.norms=true", "recompute.up_projections=true",
+                             "recompute.swiglu=true", "recompute.arrivals=false"});
   expect_like_straight(again, "again");
   auto one = tiny().command("one", {kSteps});
   one.insert(one.begin(), {"env", "OMP_NUM_THREADS=1"});
@@ -172,7 +189,8 @@ TEST(restart, recompute_and_threads_change_no_bit) {
 
 TEST(restart, bad_steps_follow_the_deck) {
   // A rate of nearly 0 keeps the loss level, so that the noise of the batches crosses a low threshold now and then.
-  const std::vector<std::string> level = {"train.steps=24", "rate.peak=1e-6", "train.spike_factor=1.0005", "train.validate_every=0"};
+  const std::vector<std::string> level = {"train.steps=24", "rate.peak=1e-6",
+                                          "train.spike_factor=1.0005", "train.validate_every=0"};
   const auto with = [&](const std::vector<std::string> &more) {
     auto all = level;
     all.insert(all.end(), more.begin(), more.end());
@@ -185,13 +203,18 @@ TEST(restart, bad_steps_follow_the_deck) {
   EXPECT_EQ(skip.code, 0) << skip.output;
   const auto marks = support::column(tiny().at("bad_skip/history.csv"), "skipped");
   EXPECT_NE(std::find(marks.begin(), marks.end(), "1"), marks.end());
-  const std::vector<std::string> how = with({"train.on_bad_loss=roll_back", "checkpoint.every=1", "train.roll_backs=100"});
+  const std::vector<std::string> how =
+      with({"train.on_bad_loss=roll_back", "checkpoint.every=1", "train.roll_backs=100"});
   const auto back = tiny().train("bad_back", how);
   EXPECT_EQ(back.code, 0) << back.output;
   EXPECT_NE(back.output.find("rolled back to step"), std::string::npos) << back.output;
-  EXPECT_EQ(support::state_hash(tiny().train("bad_back_twin", how).output), support::state_hash(back.output));
+  EXPECT_EQ(support::state_hash(tiny().train("bad_back_twin", how).output),
+            support::state_hash(back.output));
   // Roll-backs that lead nowhere end the run instead of going round for ever.
-  const auto endless = tiny().train("bad_endless", {"train.steps=24", "rate.peak=1.0", "rate.warmup_steps=3", "optimizer.clip_norm=0", "train.spike_factor=1.05", "train.on_bad_loss=roll_back", "checkpoint.every=1", "train.roll_backs=3"});
+  const auto endless = tiny().train(
+      "bad_endless", {"train.steps=24", "rate.peak=1.0", "rate.warmup_steps=3",
+                      "optimizer.clip_norm=0", "train.spike_factor=1.05",
+                      "train.on_bad_loss=roll_back", "checkpoint.every=1", "train.roll_backs=3"});
   EXPECT_EQ(endless.code, 4) << endless.output;
 }
 

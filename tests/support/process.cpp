@@ -17,7 +17,9 @@ namespace fs = std::filesystem;
 
 Child::Child(const std::vector<std::string> &command, const std::string &directory) {
   static std::atomic<int> count{0};
-  log_ = (fs::temp_directory_path() / ("hadal-test-" + std::to_string(getpid()) + "-" + std::to_string(count++) + ".log")).string();
+  log_ = (fs::temp_directory_path() /
+          ("hadal-test-" + std::to_string(getpid()) + "-" + std::to_string(count++) + ".log"))
+             .string();
   std::vector<char *> arguments;
   for (const auto &word : command) arguments.push_back(const_cast<char *>(word.c_str()));
   arguments.push_back(nullptr);
@@ -46,7 +48,9 @@ void Child::signal(int number) {
 
 bool Child::running() {
   siginfo_t info = {};
-  return pid_ > 0 && waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0;
+  return pid_ > 0 &&
+         waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+         info.si_pid == 0;
 }
 
 Outcome Child::wait(double seconds) {

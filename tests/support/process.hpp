@@ -9,9 +9,9 @@
 namespace support {
 
 struct Outcome {
-  int code = -1;       // exit code; 128 + signal when a signal ended it
+  int code = -1; // exit code; 128 + signal when a signal ended it
   bool timed_out = false;
-  std::string output;  // standard output and standard error together
+  std::string output; // standard output and standard error together
 };
 
 class Child {
@@ -28,7 +28,10 @@ private:
   std::string log_;
 };
 
-inline Outcome run(const std::vector<std::string> &command, const std::string &directory = "", double seconds = 300) { return Child(command, directory).wait(seconds); }
+inline Outcome run(const std::vector<std::string> &command, const std::string &directory = "",
+                   double seconds = 300) {
+  return Child(command, directory).wait(seconds);
+}
 
 // The program under test: HADAL_PROGRAM of the environment, or the one of this build.
 std::string hadal();

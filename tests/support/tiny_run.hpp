@@ -13,7 +13,8 @@ public:
   TinyRun() {
     std::string deck = read_text(std::string(HADAL_SOURCE_DIR) + "/input/pretrain/tiny.toml");
     const std::string here = "paths = [\"docs\", \"src\"]", source = HADAL_SOURCE_DIR;
-    deck.replace(deck.find(here), here.size(), "paths = [\"" + source + "/docs\", \"" + source + "/src\"]");
+    deck.replace(deck.find(here), here.size(),
+                 "paths = [\"" + source + "/docs\", \"" + source + "/src\"]");
     write_text(scratch_.path() / "tiny.toml", deck);
     built_ = run({hadal(), "data", "build", "tiny.toml"}, scratch_.path().string());
   }
@@ -21,12 +22,15 @@ public:
   std::string folder() const { return scratch_.path().string(); }
   std::filesystem::path at(const std::string &name) const { return scratch_.path() / name; }
   // hadal run tiny.toml run.directory=DIRECTORY ...
-  std::vector<std::string> command(const std::string &directory, const std::vector<std::string> &more = {}) const {
+  std::vector<std::string> command(const std::string &directory,
+                                   const std::vector<std::string> &more = {}) const {
     std::vector<std::string> words = {hadal(), "run", "tiny.toml", "run.directory=" + directory};
     words.insert(words.end(), more.begin(), more.end());
     return words;
   }
-  Outcome train(const std::string &directory, const std::vector<std::string> &more = {}) const { return run(command(directory, more), folder()); }
+  Outcome train(const std::string &directory, const std::vector<std::string> &more = {}) const {
+    return run(command(directory, more), folder());
+  }
 
 private:
   Scratch scratch_;
@@ -39,8 +43,10 @@ inline std::vector<std::string> column(const std::filesystem::path &csv, const s
   const auto cells = [](const std::string &line) {
     std::vector<std::string> out(1);
     for (const char c : line)
-      if (c == ',') out.emplace_back();
-      else out.back() += c;
+      if (c == ',')
+        out.emplace_back();
+      else
+        out.back() += c;
     return out;
   };
   const std::string text = read_text(csv);
