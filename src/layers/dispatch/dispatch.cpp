@@ -78,11 +78,12 @@ KOKKOS_INLINE_FUNCTION std::uint32_t group_starts(const std::int32_t *expert, in
   return starts;
 }
 
-// Elements [d, d + n) of a combined row, n <= kWidth. With n a constant the loops become vector registers.
-template <class A, class N>
+// Elements [d, d + n) of a combined row, n <= kWidth. With n a constant (whole) the loops become vector registers.
+template <bool kWhole, class A>
 KOKKOS_INLINE_FUNCTION void combine_piece(const A *y_A0, Index D, const std::int32_t *arrival,
                                           int K, std::uint32_t starts, const A *base, A *y, Index d,
-                                          N n) {
+                                          int rest) {
+  const int n = kWhole ? kWidth : rest;
   float total[kWidth], group[kWidth];
   for (int i = 0; i < n; ++i) total[i] = 0, group[i] = 0;
   for (int k = 0; k < K; ++k) {
@@ -125,7 +126,7 @@ void plan(Context &ctx, const arch::Dims &dims, Mat<const std::int32_t> expert_T
   place(ctx, expert_TK, start_BE, plan);
   // The host launches one product per expert and needs the row counts: the only wait in a layer.
   if constexpr (!tensor::kOnHost) Kokkos::deep_copy(ctx.exec, plan.offsets, plan.offsets_device);
-  ctx.exec.fence();
+  tensor::fence(ctx, "layers::dispatch::plan: offsets on the host");
 }
 
 template <class A>
@@ -156,12 +157,11 @@ void combine(Context &ctx, const char *label, const arch::Dims &dims, const Plan
         const A *base = base_TD.data() ? &base_TD(t, 0) : nullptr;
         A *y = &y_TD(t, 0);
         tensor::row_for(row, pieces, [&](const Index p) {
-          combine_piece(y_AD.data(), D, arrival, K, starts, base, y, p * kWidth,
-                        std::integral_constant<int, kWidth>{});
+          combine_piece<true>(y_AD.data(), D, arrival, K, starts, base, y, p * kWidth, 0);
         });
         tensor::row_for(row, pieces * kWidth < D, [&](const Index) {
-          combine_piece(y_AD.data(), D, arrival, K, starts, base, y, pieces * kWidth,
-                        static_cast<int>(D % kWidth));
+          combine_piece<false>(y_AD.data(), D, arrival, K, starts, base, y, pieces * kWidth,
+                               static_cast<int>(D % kWidth));
         });
       });
   ctx.count(label, 1.0 * K * T * D, sizeof(A) * (K + 1.0 + (base_TD.data() ? 1.0 : 0.0)) * T * D);
