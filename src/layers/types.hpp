@@ -20,9 +20,9 @@ using tensor::Vec;
 // How the T packed rows of a micro-batch fall into samples that cannot see each other. Row t belongs to the segment s with
 // start[s] <= t < start[s+1]; its position is t - start[s]. Both arrays end with T; the host copy steers launches.
 struct Segments {
-  Vec<const Index> start;                 // S + 1 entries, on the device
+  Vec<const Index> start; // S + 1 entries, on the device
   Kokkos::View<const Index *, Kokkos::HostSpace> start_host;
-  Vec<const std::int32_t> position_T;     // position of each row within its segment
+  Vec<const std::int32_t> position_T; // position of each row within its segment
   Index count() const { return static_cast<Index>(start_host.extent(0)) - 1; }
   Index rows() const { return static_cast<Index>(position_T.extent(0)); }
 };

@@ -12,49 +12,67 @@ using tensor::Arena;
 float eps(const BlockEnv &env) { return static_cast<float>(env.dims.norm_eps); }
 
 // y = a + b in FP32, rounded once.
-template <class A> void sum(Context &ctx, const char *label, Vec<const A> a, Vec<const A> b, Vec<A> y) {
+template <class A>
+void sum(Context &ctx, const char *label, Vec<const A> a, Vec<const A> b, Vec<A> y) {
   const Index n = static_cast<Index>(y.extent(0));
   ctx.count(label, 0, 3.0 * sizeof(A) * static_cast<double>(n));
-  tensor::for_each(ctx, label, n, KOKKOS_LAMBDA(const Index i) { y(i) = A(static_cast<float>(a(i)) + static_cast<float>(b(i))); });
+  tensor::for_each(
+      ctx, label, n, KOKKOS_LAMBDA(const Index i) {
+        y(i) = A(static_cast<float>(a(i)) + static_cast<float>(b(i)));
+      });
 }
 
 template <class A> Vec<const A> read(Mat<const A> m) { return flat(m); }
 template <class A> Vec<const A> read(Mat<A> m) { return Vec<const A>(m.data(), m.size()); }
 
-template <class A> void moe_forward(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, const Stream &stream, Mat<const A> h2_TD, const Balance &balance, const BlockSaved<A> &saved, Mat<A> m_TD) {
+template <class A>
+void moe_forward(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, const Stream &stream,
+                 Mat<const A> h2_TD, const Balance &balance, const BlockSaved<A> &saved,
+                 Mat<A> m_TD) {
   using namespace layers;
   Arena::Scope scope(ctx.arena);
   const auto &dims = env.dims;
   const Index T = static_cast<Index>(h2_TD.extent(0));
-  router::forward(ctx, dims, w.w_router_ED, w.bias_E, h2_TD, stream.samples, balance.alpha, saved.router, balance.load_E, balance.balance_S);
+  router::forward(ctx, dims, w.w_router_ED, w.bias_E, h2_TD, stream.samples, balance.alpha,
+                  saved.router, balance.load_E, balance.balance_S);
   dispatch::plan(ctx, dims, saved.router.expert_TK, saved.plan);
   Mat<A> y_AD = ctx.arena.template mat<A>(T * dims.chosen, dims.model);
-  experts::forward(ctx, saved.plan, Mat<const float>(saved.router.weight_TK), w.experts, h2_TD, saved.experts, y_AD);
+  experts::forward(ctx, saved.plan, Mat<const float>(saved.router.weight_TK), w.experts, h2_TD,
+                   saved.experts, y_AD);
   Mat<A> s_TD;
   if (dims.shared > 0) {
     s_TD = ctx.arena.template mat<A>(T, dims.model);
     ffn::forward(ctx, w.shared, h2_TD, saved.shared, s_TD);
   }
-  dispatch::combine(ctx, "layers::dispatch::combine", dims, saved.plan, Mat<const std::int32_t>(saved.router.expert_TK), Mat<const A>(y_AD), Mat<const A>(s_TD), m_TD);
+  dispatch::combine(ctx, "layers::dispatch::combine", dims, saved.plan,
+                    Mat<const std::int32_t>(saved.router.expert_TK), Mat<const A>(y_AD),
+                    Mat<const A>(s_TD), m_TD);
 }
 
 template <class A>
-void moe_backward_input(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, const Stream &stream, Mat<const A> dm_TD, const Balance &balance, const BlockSaved<A> &full, const BlockDeltas<A> &deltas, Mat<A> dh2_TD) {
+void moe_backward_input(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w,
+                        const Stream &stream, Mat<const A> dm_TD, const Balance &balance,
+                        const BlockSaved<A> &full, const BlockDeltas<A> &deltas, Mat<A> dh2_TD) {
   using namespace layers;
   Arena::Scope scope(ctx.arena);
   const auto &dims = env.dims;
   const Index T = static_cast<Index>(dm_TD.extent(0));
   Mat<A> dx_AD = ctx.arena.template mat<A>(T * dims.chosen, dims.model);
   Mat<float> dweight_TK = ctx.arena.template mat<float>(T, dims.chosen);
-  dispatch::gather(ctx, "layers::dispatch::gather_gradient", full.plan, dm_TD, deltas.experts.dy_AD);
-  experts::backward_input(ctx, full.plan, Mat<const float>(full.router.weight_TK), w.experts, full.experts, deltas.experts, dx_AD, dweight_TK);
+  dispatch::gather(ctx, "layers::dispatch::gather_gradient", full.plan, dm_TD,
+                   deltas.experts.dy_AD);
+  experts::backward_input(ctx, full.plan, Mat<const float>(full.router.weight_TK), w.experts,
+                          full.experts, deltas.experts, dx_AD, dweight_TK);
   Mat<A> ds_TD;
   if (dims.shared > 0) {
     ds_TD = ctx.arena.template mat<A>(T, dims.model);
     ffn::backward_input(ctx, w.shared, dm_TD, full.shared, deltas.shared, ds_TD);
   }
-  dispatch::combine(ctx, "layers::dispatch::combine_gradient", dims, full.plan, Mat<const std::int32_t>(full.router.expert_TK), Mat<const A>(dx_AD), Mat<const A>(ds_TD), dh2_TD);
-  router::backward_input(ctx, dims, w.w_router_ED, Mat<const float>(dweight_TK), stream.samples, balance.alpha, balance.scale, full.router, deltas.dl_TE, dh2_TD);
+  dispatch::combine(ctx, "layers::dispatch::combine_gradient", dims, full.plan,
+                    Mat<const std::int32_t>(full.router.expert_TK), Mat<const A>(dx_AD),
+                    Mat<const A>(ds_TD), dh2_TD);
+  router::backward_input(ctx, dims, w.w_router_ED, Mat<const float>(dweight_TK), stream.samples,
+                         balance.alpha, balance.scale, full.router, deltas.dl_TE, dh2_TD);
 }
 
 } // namespace
@@ -80,12 +98,14 @@ template <class A> BlockSaved<A> allocate(Arena &arena, const BlockEnv &env, con
     s.router = router::allocate(arena, dims, T, stream.samples);
     s.plan = dispatch::allocate(arena, dims, T);
     s.experts = experts::allocate<A>(arena, dims, T, experts::Keep{!again.arrivals, !again.swiglu});
-    if (dims.shared > 0) s.shared = ffn::allocate<A>(arena, T, dims.shared * dims.expert_hidden, !again.swiglu);
+    if (dims.shared > 0)
+      s.shared = ffn::allocate<A>(arena, T, dims.shared * dims.expert_hidden, !again.swiglu);
   }
   return s;
 }
 
-template <class A> BlockDeltas<A> allocate_deltas(Arena &arena, const BlockEnv &env, const Stream &stream) {
+template <class A>
+BlockDeltas<A> allocate_deltas(Arena &arena, const BlockEnv &env, const Stream &stream) {
   using namespace layers;
   const auto &dims = env.dims;
   const Index T = stream.samples * stream.rows;
@@ -98,13 +118,16 @@ template <class A> BlockDeltas<A> allocate_deltas(Arena &arena, const BlockEnv &
     d.ffn = ffn::allocate_deltas<A>(arena, T, dims.dense_hidden);
   } else {
     d.experts = experts::allocate_deltas<A>(arena, dims, T);
-    if (dims.shared > 0) d.shared = ffn::allocate_deltas<A>(arena, T, dims.shared * dims.expert_hidden);
+    if (dims.shared > 0)
+      d.shared = ffn::allocate_deltas<A>(arena, T, dims.shared * dims.expert_hidden);
     d.dl_TE = arena.mat<float>(T, dims.experts);
   }
   return d;
 }
 
-template <class A> BlockSaved<A> refill(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, const Stream &stream, Mat<const A> x_TD, const BlockSaved<A> &saved) {
+template <class A>
+BlockSaved<A> refill(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w,
+                     const Stream &stream, Mat<const A> x_TD, const BlockSaved<A> &saved) {
   using namespace layers;
   BlockSaved<A> full = saved;
   if (env.recompute.norms) {
@@ -117,56 +140,70 @@ template <class A> BlockSaved<A> refill(Context &ctx, const BlockEnv &env, const
   if (saved.dense) {
     full.ffn = ffn::refill(ctx, saved.ffn);
   } else {
-    full.experts = experts::refill(ctx, saved.plan, Mat<const float>(saved.router.weight_TK), Mat<const A>(full.h2_TD), saved.experts);
+    full.experts = experts::refill(ctx, saved.plan, Mat<const float>(saved.router.weight_TK),
+                                   Mat<const A>(full.h2_TD), saved.experts);
     if (env.dims.shared > 0) full.shared = ffn::refill(ctx, saved.shared);
   }
   return full;
 }
 
 template <class A>
-void after_attention(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, const Stream &stream, Mat<const A> x_TD, Mat<const A> a_TD, const Balance &balance, const BlockSaved<A> &saved, Mat<A> y_TD) {
+void after_attention(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w,
+                     const Stream &stream, Mat<const A> x_TD, Mat<const A> a_TD,
+                     const Balance &balance, const BlockSaved<A> &saved, Mat<A> y_TD) {
   using namespace layers;
   Arena::Scope scope(ctx.arena);
   const Index T = static_cast<Index>(x_TD.extent(0)), D = static_cast<Index>(x_TD.extent(1));
   Mat<A> h2 = env.recompute.norms ? ctx.arena.template mat<A>(T, D) : saved.h2_TD;
   Mat<A> m = ctx.arena.template mat<A>(T, D);
-  sum(ctx, "model::block::add_attention", read(x_TD), read(a_TD), flat(saved.r_TD));                   // (3)
-  rms_norm::forward(ctx, Mat<const A>(saved.r_TD), w.ffn_norm_D, eps(env), h2, saved.norm2);           // (4)
+  sum(ctx, "model::block::add_attention", read(x_TD), read(a_TD), flat(saved.r_TD));         // (3)
+  rms_norm::forward(ctx, Mat<const A>(saved.r_TD), w.ffn_norm_D, eps(env), h2, saved.norm2); // (4)
   if (saved.dense)
-    ffn::forward(ctx, w.ffn, Mat<const A>(h2), saved.ffn, m);                                          // (5)
+    ffn::forward(ctx, w.ffn, Mat<const A>(h2), saved.ffn, m); // (5)
   else
-    moe_forward(ctx, env, w, stream, Mat<const A>(h2), balance, saved, m);                             // (5)
-  sum(ctx, "model::block::add_ffn", read(saved.r_TD), read(m), flat(y_TD));                            // (6)
+    moe_forward(ctx, env, w, stream, Mat<const A>(h2), balance, saved, m);  // (5)
+  sum(ctx, "model::block::add_ffn", read(saved.r_TD), read(m), flat(y_TD)); // (6)
 }
 
-template <class A> void forward(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, const Stream &stream, Mat<const A> x_TD, const Balance &balance, const BlockSaved<A> &saved, Mat<A> y_TD) {
+template <class A>
+void forward(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, const Stream &stream,
+             Mat<const A> x_TD, const Balance &balance, const BlockSaved<A> &saved, Mat<A> y_TD) {
   using namespace layers;
   Arena::Scope scope(ctx.arena);
   const Index T = static_cast<Index>(x_TD.extent(0)), D = static_cast<Index>(x_TD.extent(1));
   Mat<A> h1 = env.recompute.norms ? ctx.arena.template mat<A>(T, D) : saved.h1_TD;
   Mat<A> a = ctx.arena.template mat<A>(T, D);
-  rms_norm::forward(ctx, x_TD, w.attention_norm_D, eps(env), h1, saved.norm1);                         // (1)
-  mla::forward(ctx, env.dims, w.mla, env.rope, stream.segments, Mat<const A>(h1), saved.mla, a);       // (2)
-  after_attention(ctx, env, w, stream, x_TD, Mat<const A>(a), balance, saved, y_TD);                   // (3) - (6)
+  rms_norm::forward(ctx, x_TD, w.attention_norm_D, eps(env), h1, saved.norm1); // (1)
+  mla::forward(ctx, env.dims, w.mla, env.rope, stream.segments, Mat<const A>(h1), saved.mla,
+               a);                                                                   // (2)
+  after_attention(ctx, env, w, stream, x_TD, Mat<const A>(a), balance, saved, y_TD); // (3) - (6)
 }
 
 template <class A>
-void backward_input(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, const Stream &stream, Mat<const A> dy_TD, Mat<const A> x_TD, const Balance &balance, const BlockSaved<A> &full, const BlockDeltas<A> &deltas, Mat<A> dx_TD) {
+void backward_input(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w,
+                    const Stream &stream, Mat<const A> dy_TD, Mat<const A> x_TD,
+                    const Balance &balance, const BlockSaved<A> &full, const BlockDeltas<A> &deltas,
+                    Mat<A> dx_TD) {
   using namespace layers;
   Arena::Scope scope(ctx.arena);
   if (full.dense)
-    ffn::backward_input(ctx, w.ffn, dy_TD, full.ffn, deltas.ffn, deltas.dh2_TD);                       // (5)
+    ffn::backward_input(ctx, w.ffn, dy_TD, full.ffn, deltas.ffn, deltas.dh2_TD); // (5)
   else
-    moe_backward_input(ctx, env, w, stream, dy_TD, balance, full, deltas, deltas.dh2_TD);              // (5)
-  Kokkos::deep_copy(ctx.exec, deltas.dr_TD, dy_TD);                                                    // (6)
-  rms_norm::backward_input_acc(ctx, Mat<const A>(deltas.dh2_TD), Mat<const A>(full.r_TD), w.ffn_norm_D, full.norm2, deltas.dr_TD);   // (4)
-  mla::backward_input(ctx, env.dims, w.mla, env.rope, stream.segments, Mat<const A>(deltas.dr_TD), full.mla, deltas.mla, deltas.dh1_TD); // (2)
-  Kokkos::deep_copy(ctx.exec, dx_TD, deltas.dr_TD);                                                    // (3)
-  rms_norm::backward_input_acc(ctx, Mat<const A>(deltas.dh1_TD), x_TD, w.attention_norm_D, full.norm1, dx_TD);                       // (1)
+    moe_backward_input(ctx, env, w, stream, dy_TD, balance, full, deltas, deltas.dh2_TD); // (5)
+  Kokkos::deep_copy(ctx.exec, deltas.dr_TD, dy_TD);                                       // (6)
+  rms_norm::backward_input_acc(ctx, Mat<const A>(deltas.dh2_TD), Mat<const A>(full.r_TD),
+                               w.ffn_norm_D, full.norm2, deltas.dr_TD); // (4)
+  mla::backward_input(ctx, env.dims, w.mla, env.rope, stream.segments, Mat<const A>(deltas.dr_TD),
+                      full.mla, deltas.mla, deltas.dh1_TD); // (2)
+  Kokkos::deep_copy(ctx.exec, dx_TD, deltas.dr_TD);         // (3)
+  rms_norm::backward_input_acc(ctx, Mat<const A>(deltas.dh1_TD), x_TD, w.attention_norm_D,
+                               full.norm1, dx_TD); // (1)
 }
 
 template <class A>
-void backward_weight(Context &ctx, const BlockEnv &env, Mat<const A> dy_TD, Mat<const A> x_TD, const BlockSaved<A> &full, const BlockDeltas<A> &deltas, const BlockGrads &acc) {
+void backward_weight(Context &ctx, const BlockEnv &env, Mat<const A> dy_TD, Mat<const A> x_TD,
+                     const BlockSaved<A> &full, const BlockDeltas<A> &deltas,
+                     const BlockGrads &acc) {
   using namespace layers;
   Arena::Scope scope(ctx.arena);
   const Mat<const A> h1 = full.h1_TD, h2 = full.h2_TD;
@@ -174,24 +211,34 @@ void backward_weight(Context &ctx, const BlockEnv &env, Mat<const A> dy_TD, Mat<
     ffn::backward_weight(ctx, dy_TD, h2, full.ffn, deltas.ffn, acc.ffn);
   } else {
     experts::backward_weight(ctx, full.plan, full.experts, deltas.experts, acc.experts);
-    if (env.dims.shared > 0) ffn::backward_weight(ctx, dy_TD, h2, full.shared, deltas.shared, acc.shared);
+    if (env.dims.shared > 0)
+      ffn::backward_weight(ctx, dy_TD, h2, full.shared, deltas.shared, acc.shared);
     router::backward_weight(ctx, Mat<const float>(deltas.dl_TE), full.router, acc.w_router_ED);
   }
-  rms_norm::backward_weight(ctx, Mat<const A>(deltas.dh2_TD), Mat<const A>(full.r_TD), full.norm2, acc.ffn_norm_D);
-  mla::backward_weight(ctx, env.dims, Mat<const A>(deltas.dr_TD), h1, full.mla, deltas.mla, acc.mla);
-  rms_norm::backward_weight(ctx, Mat<const A>(deltas.dh1_TD), x_TD, full.norm1, acc.attention_norm_D);
+  rms_norm::backward_weight(ctx, Mat<const A>(deltas.dh2_TD), Mat<const A>(full.r_TD), full.norm2,
+                            acc.ffn_norm_D);
+  mla::backward_weight(ctx, env.dims, Mat<const A>(deltas.dr_TD), h1, full.mla, deltas.mla,
+                       acc.mla);
+  rms_norm::backward_weight(ctx, Mat<const A>(deltas.dh1_TD), x_TD, full.norm1,
+                            acc.attention_norm_D);
 }
 
-#define HADAL_INSTANTIATE(A)                                                                                                                                   \
-  template BlockSaved<A> allocate<A>(Arena &, const BlockEnv &, const Stream &);                                                                               \
-  template BlockDeltas<A> allocate_deltas<A>(Arena &, const BlockEnv &, const Stream &);                                                                       \
-  template BlockSaved<A> refill(Context &, const BlockEnv &, const BlockWeights<A> &, const Stream &, Mat<const A>, const BlockSaved<A> &);                    \
-  template void forward(Context &, const BlockEnv &, const BlockWeights<A> &, const Stream &, Mat<const A>, const Balance &, const BlockSaved<A> &, Mat<A>);   \
-  template void after_attention(Context &, const BlockEnv &, const BlockWeights<A> &, const Stream &, Mat<const A>, Mat<const A>, const Balance &,            \
-                                const BlockSaved<A> &, Mat<A>);                                                                                                \
-  template void backward_input(Context &, const BlockEnv &, const BlockWeights<A> &, const Stream &, Mat<const A>, Mat<const A>, const Balance &,              \
-                               const BlockSaved<A> &, const BlockDeltas<A> &, Mat<A>);                                                                         \
-  template void backward_weight(Context &, const BlockEnv &, Mat<const A>, Mat<const A>, const BlockSaved<A> &, const BlockDeltas<A> &, const BlockGrads &);
+#define HADAL_INSTANTIATE(A)                                                                       \
+  template BlockSaved<A> allocate<A>(Arena &, const BlockEnv &, const Stream &);                   \
+  template BlockDeltas<A> allocate_deltas<A>(Arena &, const BlockEnv &, const Stream &);           \
+  template BlockSaved<A> refill(Context &, const BlockEnv &, const BlockWeights<A> &,              \
+                                const Stream &, Mat<const A>, const BlockSaved<A> &);              \
+  template void forward(Context &, const BlockEnv &, const BlockWeights<A> &, const Stream &,      \
+                        Mat<const A>, const Balance &, const BlockSaved<A> &, Mat<A>);             \
+  template void after_attention(Context &, const BlockEnv &, const BlockWeights<A> &,              \
+                                const Stream &, Mat<const A>, Mat<const A>, const Balance &,       \
+                                const BlockSaved<A> &, Mat<A>);                                    \
+  template void backward_input(Context &, const BlockEnv &, const BlockWeights<A> &,               \
+                               const Stream &, Mat<const A>, Mat<const A>, const Balance &,        \
+                               const BlockSaved<A> &, const BlockDeltas<A> &, Mat<A>);             \
+  template void backward_weight(Context &, const BlockEnv &, Mat<const A>, Mat<const A>,           \
+                                const BlockSaved<A> &, const BlockDeltas<A> &,                     \
+                                const BlockGrads &);
 HADAL_INSTANTIATE(float)
 HADAL_INSTANTIATE(bf16)
 #undef HADAL_INSTANTIATE

@@ -42,26 +42,39 @@ struct BlockEnv {
 // Router by-products: load_E empty in forwards that must not count; balance_S receives the balance loss of each sample.
 struct Balance {
   double alpha = 0;
-  double scale = 1;            // what multiplies the mean balance loss of the micro-batch in the total loss
+  double scale = 1; // what multiplies the mean balance loss of the micro-batch in the total loss
   Vec<std::int64_t> load_E;
   Vec<double> balance_S;
 };
 
 namespace block {
 
-template <class A> BlockSaved<A> allocate(tensor::Arena &arena, const BlockEnv &env, const Stream &stream);
-template <class A> BlockDeltas<A> allocate_deltas(tensor::Arena &arena, const BlockEnv &env, const Stream &stream);
-template <class A> BlockSaved<A> refill(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, const Stream &stream, Mat<const A> x_TD, const BlockSaved<A> &saved);
+template <class A>
+BlockSaved<A> allocate(tensor::Arena &arena, const BlockEnv &env, const Stream &stream);
+template <class A>
+BlockDeltas<A> allocate_deltas(tensor::Arena &arena, const BlockEnv &env, const Stream &stream);
+template <class A>
+BlockSaved<A> refill(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w,
+                     const Stream &stream, Mat<const A> x_TD, const BlockSaved<A> &saved);
 
-template <class A> void forward(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, const Stream &stream, Mat<const A> x_TD, const Balance &balance, const BlockSaved<A> &saved, Mat<A> y_TD);
+template <class A>
+void forward(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, const Stream &stream,
+             Mat<const A> x_TD, const Balance &balance, const BlockSaved<A> &saved, Mat<A> y_TD);
 // Steps (3) .. (6) of forward, given the attention's output a_TD: generating replaces (2).
 template <class A>
-void after_attention(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, const Stream &stream, Mat<const A> x_TD, Mat<const A> a_TD, const Balance &balance, const BlockSaved<A> &saved, Mat<A> y_TD);
+void after_attention(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w,
+                     const Stream &stream, Mat<const A> x_TD, Mat<const A> a_TD,
+                     const Balance &balance, const BlockSaved<A> &saved, Mat<A> y_TD);
 // full: refilled. dx_TD may not be dy_TD.
 template <class A>
-void backward_input(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, const Stream &stream, Mat<const A> dy_TD, Mat<const A> x_TD, const Balance &balance, const BlockSaved<A> &full, const BlockDeltas<A> &deltas, Mat<A> dx_TD);
+void backward_input(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w,
+                    const Stream &stream, Mat<const A> dy_TD, Mat<const A> x_TD,
+                    const Balance &balance, const BlockSaved<A> &full, const BlockDeltas<A> &deltas,
+                    Mat<A> dx_TD);
 template <class A>
-void backward_weight(Context &ctx, const BlockEnv &env, Mat<const A> dy_TD, Mat<const A> x_TD, const BlockSaved<A> &full, const BlockDeltas<A> &deltas, const BlockGrads &acc);
+void backward_weight(Context &ctx, const BlockEnv &env, Mat<const A> dy_TD, Mat<const A> x_TD,
+                     const BlockSaved<A> &full, const BlockDeltas<A> &deltas,
+                     const BlockGrads &acc);
 
 } // namespace block
 } // namespace model

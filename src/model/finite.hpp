@@ -17,13 +17,16 @@ public:
     const layers::Vec<const typename View::non_const_value_type> flat(values.data(), values.size());
     std::int64_t bad = 0;
     Kokkos::parallel_reduce(
-        "model::finite_scan", Kokkos::RangePolicy<tensor::Exec>(ctx_.exec, 0, static_cast<long>(flat.extent(0))),
+        "model::finite_scan",
+        Kokkos::RangePolicy<tensor::Exec>(ctx_.exec, 0, static_cast<long>(flat.extent(0))),
         KOKKOS_LAMBDA(const long i, std::int64_t &n) {
           const float v = static_cast<float>(flat(i));
           n += !(v - v == 0.0F);
         },
         bad);
-    if (bad > 0) where_ = layer + ": " + name + " (" + std::to_string(bad) + " of " + std::to_string(flat.extent(0)) + " values)";
+    if (bad > 0)
+      where_ = layer + ": " + name + " (" + std::to_string(bad) + " of " +
+               std::to_string(flat.extent(0)) + " values)";
   }
   bool found() const { return !where_.empty(); }
   const std::string &where() const { return where_; }

@@ -51,11 +51,14 @@ void fill_block(const arch::Dims &dims, Index layer, const Matrices &m, const Fl
     b.ffn = {m.mat(p + "ffn.w_gate"), m.mat(p + "ffn.w_up"), m.mat(p + "ffn.w_down")};
   } else {
     b.w_router_ED = f.mat(p + "router.w");
-    b.experts = {m.cube(p + "experts.w_gate"), m.cube(p + "experts.w_up"), m.cube(p + "experts.w_down")};
-    if (dims.shared > 0) b.shared = {m.mat(p + "shared.w_gate"), m.mat(p + "shared.w_up"), m.mat(p + "shared.w_down")};
+    b.experts = {m.cube(p + "experts.w_gate"), m.cube(p + "experts.w_up"),
+                 m.cube(p + "experts.w_down")};
+    if (dims.shared > 0)
+      b.shared = {m.mat(p + "shared.w_gate"), m.mat(p + "shared.w_up"), m.mat(p + "shared.w_down")};
   }
   if (layer >= dims.layers) {
-    b.mtp = {f.vec(p + "mtp.embedding_norm"), f.vec(p + "mtp.hidden_norm"), m.mat(p + "mtp.w_proj")};
+    b.mtp = {f.vec(p + "mtp.embedding_norm"), f.vec(p + "mtp.hidden_norm"),
+             m.mat(p + "mtp.w_proj")};
     b.head_norm_D = f.vec(p + "mtp.head_norm");
   }
 }
@@ -75,7 +78,8 @@ Layout::Layout(const arch::Dims &dims) : dims_(dims) {
 
 const Slot &Layout::at(const std::string &name) const {
   const auto it = index_.find(name);
-  HADAL_CHECK(it != index_.end(), "no tensor {} in the registry of {} tensors", name, slots_.size());
+  HADAL_CHECK(it != index_.end(), "no tensor {} in the registry of {} tensors", name,
+              slots_.size());
   return slots_[it->second];
 }
 
@@ -107,12 +111,15 @@ Grads grads(const Layout &layout, Vec<float> buffer) {
   const Shelf<float> shelf{layout, buffer};
   Grads g;
   for (Index use = 0; use < layout.uses(); ++use) {
-    g.embedding_WD.emplace_back(buffer.data() + layout.use_offset("embedding", use), dims.vocabulary, dims.model);
-    g.head_WD.emplace_back(buffer.data() + layout.use_offset("head", use), dims.vocabulary, dims.model);
+    g.embedding_WD.emplace_back(buffer.data() + layout.use_offset("embedding", use),
+                                dims.vocabulary, dims.model);
+    g.head_WD.emplace_back(buffer.data() + layout.use_offset("head", use), dims.vocabulary,
+                           dims.model);
   }
   g.final_norm_D = shelf.vec("final_norm");
   g.blocks.resize(static_cast<std::size_t>(dims.layers + dims.mtp_depth));
-  for (Index i = 0; i < dims.layers + dims.mtp_depth; ++i) fill_block(dims, i, shelf, shelf, g.blocks[static_cast<std::size_t>(i)]);
+  for (Index i = 0; i < dims.layers + dims.mtp_depth; ++i)
+    fill_block(dims, i, shelf, shelf, g.blocks[static_cast<std::size_t>(i)]);
   return g;
 }
 
@@ -122,24 +129,29 @@ void initialise(Context &ctx, const Layout &layout, std::uint64_t seed, Vec<floa
     const Vec<float> to(master.data() + slot.offset, slot.size);
     const auto name = base::hash64(slot.spec.name);
     const arch::Init init = slot.spec.init;
-    tensor::for_each(ctx, "model::initialise", slot.size, KOKKOS_LAMBDA(const Index i) {
-      using base::random::normal, base::random::Purpose;
-      if (init == arch::Init::normal)
-        to(i) = static_cast<float>(std_dev * normal(seed, Purpose::init, name, static_cast<std::uint64_t>(i)));
-      else
-        to(i) = init == arch::Init::one ? 1.0F : 0.0F;
-    });
+    tensor::for_each(
+        ctx, "model::initialise", slot.size, KOKKOS_LAMBDA(const Index i) {
+          using base::random::normal, base::random::Purpose;
+          if (init == arch::Init::normal)
+            to(i) = static_cast<float>(
+                std_dev * normal(seed, Purpose::init, name, static_cast<std::uint64_t>(i)));
+          else
+            to(i) = init == arch::Init::one ? 1.0F : 0.0F;
+        });
   }
-  tensor::fence(ctx, "model::initialise"); // reason: start of a run, values are read by the host next
+  tensor::fence(ctx,
+                "model::initialise"); // reason: start of a run, values are read by the host next
 }
 
-template <class A> void refresh_compute(Context &ctx, const Layout &layout, Vec<const float> master, Vec<A> compute) {
+template <class A>
+void refresh_compute(Context &ctx, const Layout &layout, Vec<const float> master, Vec<A> compute) {
   if constexpr (std::is_same_v<A, float>) {
     HADAL_CHECK(master.data() == compute.data(), "float runs share one buffer");
   } else {
     for (const Slot &slot : layout.slots()) {
       if (slot.spec.kind != arch::Kind::matrix) continue;
-      numerics::convert(ctx, "model::refresh_compute", Vec<const float>(master.data() + slot.offset, slot.size),
+      numerics::convert(ctx, "model::refresh_compute",
+                        Vec<const float>(master.data() + slot.offset, slot.size),
                         Vec<A>(compute.data() + slot.offset, slot.size));
     }
   }

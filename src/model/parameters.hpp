@@ -34,9 +34,9 @@ class Layout {
 public:
   explicit Layout(const arch::Dims &dims);
   const std::vector<Slot> &slots() const { return slots_; }
-  const Slot &at(const std::string &name) const; // a Fault when there is none
-  Index size() const { return size_; }                    // elements of master and compute
-  Index gradient_size() const { return gradient_size_; }  // elements of a gradient buffer
+  const Slot &at(const std::string &name) const;         // a Fault when there is none
+  Index size() const { return size_; }                   // elements of master and compute
+  Index gradient_size() const { return gradient_size_; } // elements of a gradient buffer
   // Offset of the accumulator of the use-th use (0 main, k MTP depth k) of "embedding" or "head".
   Index use_offset(const std::string &name, Index use) const;
   Index uses() const { return uses_; }
@@ -52,12 +52,12 @@ private:
 template <class A> struct BlockWeights {
   Vec<const float> attention_norm_D, ffn_norm_D;
   layers::mla::Weights<A> mla;
-  layers::ffn::Weights<A> ffn;       // dense layers
-  Mat<const float> w_router_ED;      // the others
+  layers::ffn::Weights<A> ffn;  // dense layers
+  Mat<const float> w_router_ED; // the others
   Vec<const float> bias_E;
   layers::experts::Weights<A> experts;
   layers::ffn::Weights<A> shared;
-  layers::mtp::Weights<A> mtp;       // MTP modules
+  layers::mtp::Weights<A> mtp; // MTP modules
   Vec<const float> head_norm_D;
 };
 template <class A> struct Weights {
@@ -87,6 +87,7 @@ Grads grads(const Layout &layout, Vec<float> buffer);
 // Initial values of a tensor: a function of (seed, name, element), so that any layout starts from the same numbers.
 void initialise(Context &ctx, const Layout &layout, std::uint64_t seed, Vec<float> master);
 // compute = master rounded to nearest even, matrices only (nothing to do for A = float where both are one buffer).
-template <class A> void refresh_compute(Context &ctx, const Layout &layout, Vec<const float> master, Vec<A> compute);
+template <class A>
+void refresh_compute(Context &ctx, const Layout &layout, Vec<const float> master, Vec<A> compute);
 
 } // namespace model

@@ -14,17 +14,17 @@
 namespace model {
 
 struct LossScales {
-  double main = 1;            // 1 / valid targets of the global batch
-  std::vector<double> mtp;    // lambda / (depth * valid targets of that depth)
-  double balance = 1;         // samples of the micro-batch / samples of the global batch
-  double alpha = 0;           // coefficient of the sequence-wise balance loss
+  double main = 1;         // 1 / valid targets of the global batch
+  std::vector<double> mtp; // lambda / (depth * valid targets of that depth)
+  double balance = 1;      // samples of the micro-batch / samples of the global batch
+  double alpha = 0;        // coefficient of the sequence-wise balance loss
 };
 
 // Sums over the rows of a micro-batch, in row order, double.
 struct MicroLoss {
   double main = 0;
   std::vector<double> mtp;
-  double balance = 0;         // sum over samples and MoE blocks, alpha included
+  double balance = 0; // sum over samples and MoE blocks, alpha included
 };
 
 template <class A> class Stage {
@@ -34,7 +34,8 @@ public:
   std::size_t arena_bytes() const;
 
   // Adds the gradients of one micro-batch to acc and the expert loads to load_BE (rows: MoE blocks, MTP modules last).
-  MicroLoss forward_backward(Context &ctx, const Weights<A> &w, const MicroBatch &batch, const LossScales &scales, const Grads &acc, Mat<std::int64_t> load_BE);
+  MicroLoss forward_backward(Context &ctx, const Weights<A> &w, const MicroBatch &batch,
+                             const LossScales &scales, const Grads &acc, Mat<std::int64_t> load_BE);
   // Losses only: nothing is counted into loads, nothing is kept.
   MicroLoss forward(Context &ctx, const Weights<A> &w, const MicroBatch &batch);
   // Normalised hidden states of the main model [T, D] (input of the head), in the caller's scope.
@@ -45,14 +46,21 @@ public:
   Index moe_blocks() const;
 
 private:
-  struct Tape;   // saved activations of a micro-batch
+  struct Tape; // saved activations of a micro-batch
   BlockEnv env(Index layer) const { return BlockEnv{dims_, recompute_, rope_, layer}; }
-  Balance balance(const LossScales &scales, Index layer, Mat<std::int64_t> load_BE, Mat<double> balance_BS) const;
-  void forward_main(Context &, const Weights<A> &, const MicroBatch &, const LossScales &, const Grads &, Mat<std::int64_t>, Tape &);
-  void forward_mtp(Context &, const Weights<A> &, const MicroBatch &, Index depth, const LossScales &, const Grads &, Mat<std::int64_t>, Tape &);
-  void backward_mtp(Context &, const Weights<A> &, const MicroBatch &, Index depth, const LossScales &, const Grads &, Tape &);
-  void backward_main(Context &, const Weights<A> &, const MicroBatch &, const LossScales &, const Grads &, Tape &);
-  void backward_block(Context &, const Weights<A> &, Index layer, const Stream &, Mat<const A> dy, Mat<const A> x, const BlockSaved<A> &, const Balance &, const Grads &, Mat<A> dx);
+  Balance balance(const LossScales &scales, Index layer, Mat<std::int64_t> load_BE,
+                  Mat<double> balance_BS) const;
+  void forward_main(Context &, const Weights<A> &, const MicroBatch &, const LossScales &,
+                    const Grads &, Mat<std::int64_t>, Tape &);
+  void forward_mtp(Context &, const Weights<A> &, const MicroBatch &, Index depth,
+                   const LossScales &, const Grads &, Mat<std::int64_t>, Tape &);
+  void backward_mtp(Context &, const Weights<A> &, const MicroBatch &, Index depth,
+                    const LossScales &, const Grads &, Tape &);
+  void backward_main(Context &, const Weights<A> &, const MicroBatch &, const LossScales &,
+                     const Grads &, Tape &);
+  void backward_block(Context &, const Weights<A> &, Index layer, const Stream &, Mat<const A> dy,
+                      Mat<const A> x, const BlockSaved<A> &, const Balance &, const Grads &,
+                      Mat<A> dx);
   MicroLoss read_losses(Context &, const Tape &) const;
   std::string find_bad(Context &, const Tape &) const;
 

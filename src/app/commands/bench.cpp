@@ -35,10 +35,14 @@ int bench_train(const Arguments &a) {
   for (const char *compute : {"f32", "bf16"}) {
     for (const char *depth : {"0", "1"}) {
       auto overrides = a.overrides;
-      if (!fixed("precision.compute")) overrides.push_back(std::string("precision.compute=") + compute);
-      else if (std::string(compute) == "bf16") continue;
-      if (!fixed("mtp.depth")) overrides.push_back(std::string("mtp.depth=") + depth);
-      else if (std::string(depth) == "1") continue;
+      if (!fixed("precision.compute"))
+        overrides.push_back(std::string("precision.compute=") + compute);
+      else if (std::string(compute) == "bf16")
+        continue;
+      if (!fixed("mtp.depth"))
+        overrides.push_back(std::string("mtp.depth=") + depth);
+      else if (std::string(depth) == "1")
+        continue;
       deck::Deck deck = deck::Deck::read(a.deck, overrides);
       fmt::print("{}\n", train::bench({train::read_options(deck), a.steps, true}));
       std::fflush(stdout);
@@ -62,26 +66,33 @@ int bench(const Arguments &a) {
   const KokkosSession kokkos;
   if (a.name == "train") return bench_train(a);
   constexpr std::size_t room = std::size_t{3} << 30;
-  if (a.name == "gemm") return with_context(room, [](tensor::Context &ctx) { return numerics::bench_gemm(ctx); });
+  if (a.name == "gemm")
+    return with_context(room, [](tensor::Context &ctx) { return numerics::bench_gemm(ctx); });
   if (a.name == "attention") {
     fmt::print("{}", layers::attention::bench());
     return 0;
   }
-  if (a.name == "router") return with_context(room, [](tensor::Context &ctx) { return layers::router::bench(ctx); });
+  if (a.name == "router")
+    return with_context(room, [](tensor::Context &ctx) { return layers::router::bench(ctx); });
   const std::vector<std::string> names = {"train", "gemm", "attention", "router", "tokenizer"};
   const auto near = base::text::nearest(a.name, names);
-  throw base::UserError(base::Exit::deck, "E010", "command line", "hadal bench " + a.name, "Benchmarks: train, gemm, attention, router, tokenizer." + (near.empty() ? "" : " Did you mean " + near + "?"));
+  throw base::UserError(base::Exit::deck, "E010", "command line", "hadal bench " + a.name,
+                        "Benchmarks: train, gemm, attention, router, tokenizer." +
+                            (near.empty() ? "" : " Did you mean " + near + "?"));
 }
 
 } // namespace
 
 void add_bench(CLI::App &program, Action &action) {
-  CLI::App *command = program.add_subcommand("bench", "measure: train, gemm, attention, router, tokenizer");
+  CLI::App *command =
+      program.add_subcommand("bench", "measure: train, gemm, attention, router, tokenizer");
   auto a = std::make_shared<Arguments>();
   command->add_option("NAME", a->name, "train, gemm, attention, router, tokenizer")->required();
   command->add_option("OVERRIDES", a->overrides, "table.key=value, any number (train)");
   command->add_option("--deck", a->deck, "train: the deck")->capture_default_str();
-  command->add_option("--steps", a->steps, "train: steps to time")->capture_default_str()->check(CLI::Range(1, 1000));
+  command->add_option("--steps", a->steps, "train: steps to time")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000));
   command->add_option("--tokenizer", a->path, "tokenizer: a tokenizer.json");
   command->add_option("--text", a->text, "tokenizer: a text file");
   command->callback([a, &action] { action = [a] { return bench(*a); }; });

@@ -155,7 +155,8 @@ int data_text(const DataTextArguments &arguments) {
   const data::Dataset set(place.directory);
   std::vector<data::Token> tokens;
   for (int source = 0; source < set.sources(); ++source) {
-    const data::DocumentSet &split = arguments.validation ? set.validation(source) : set.train(source);
+    const data::DocumentSet &split =
+        arguments.validation ? set.validation(source) : set.train(source);
     for (std::int64_t document = 0; document < split.documents(); ++document) {
       tokens.resize(static_cast<std::size_t>(split.length(document)));
       split.copy(document, 0, split.length(document), tokens.data());

@@ -25,12 +25,20 @@ void print_check(const deck::Deck &deck, const train::Options &o) {
   const auto state = arch::state_bytes(o.dims, format);
   fmt::print("{}", deck.echo());
   fmt::print("\n{}: the deck is valid.\n", deck.path());
-  fmt::print("parameters  {} (MTP {} more), {} activated\n", base::text::with_commas(counts.main), base::text::with_commas(counts.mtp), base::text::with_commas(counts.activated));
-  fmt::print("state       {} in all: masters, gradients, moments{}\n", base::text::bytes(state.total()), format.compute > 0 ? ", bf16 copies" : "");
-  fmt::print("ranks       {} (dp {} x pp {}); this machine runs 1\n", o.parallel.dp * o.parallel.pp, o.parallel.dp, o.parallel.pp);
+  fmt::print("parameters  {} (MTP {} more), {} activated\n", base::text::with_commas(counts.main),
+             base::text::with_commas(counts.mtp), base::text::with_commas(counts.activated));
+  fmt::print("state       {} in all: masters, gradients, moments{}\n",
+             base::text::bytes(state.total()), format.compute > 0 ? ", bf16 copies" : "");
+  fmt::print("ranks       {} (dp {} x pp {}); this machine runs 1\n", o.parallel.dp * o.parallel.pp,
+             o.parallel.dp, o.parallel.pp);
   const auto data = data::directory_of(o.data, deck.path());
-  fmt::print("data        {}{}\n", data.string(), std::filesystem::exists(data / "manifest.json") ? "" : " (not built yet: hadal data build " + deck.path() + ")");
-  if (!o.run.init_from.empty()) fmt::print("init_from   {}, step {}\n", o.run.init_from, checkpoint::Reader::open(o.run.init_from).step());
+  fmt::print("data        {}{}\n", data.string(),
+             std::filesystem::exists(data / "manifest.json")
+                 ? ""
+                 : " (not built yet: hadal data build " + deck.path() + ")");
+  if (!o.run.init_from.empty())
+    fmt::print("init_from   {}, step {}\n", o.run.init_from,
+               checkpoint::Reader::open(o.run.init_from).step());
 }
 
 } // namespace
