@@ -2,10 +2,13 @@
 #include "checkpoint/hdf5_file.hpp"
 
 #include <bit>
+#include <cstring>
 #include <mutex>
 
 #include <fmt/format.h>
 #include <hdf5.h>
+
+#include "checkpoint/hdf5_driver.hpp"
 
 namespace checkpoint {
 namespace {
@@ -130,23 +133,31 @@ void read_item(hid_t group, const Item &item) {
 TensorOffsets write_hdf5(const std::filesystem::path &path, const std::vector<Section> &sections) {
   const std::lock_guard lock(library_mutex());
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+  WriteFault fault;
+  const auto stop_at_fault = [&](const std::string &what) {
+    if (fault.error != 0) throw Hdf5Failure(what + ": " + std::strerror(fault.error));
+  };
   const Handle access(file_access(), H5Pclose, "file access");
+  if (!use_write_driver(access, fault)) fail("file driver");
   const Handle file_list(H5Pcreate(H5P_FILE_CREATE), H5Pclose, "file creation");
   const Handle group_list(H5Pcreate(H5P_GROUP_CREATE), H5Pclose, "group creation");
   forget_times(file_list), forget_times(group_list);
-  Handle file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, file_list, access), H5Fclose,
-              "creating the file");
+  const hid_t created = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, file_list, access);
+  if (created < 0) stop_at_fault("creating the file");
+  Handle file(created, H5Fclose, "creating the file");
   TensorOffsets offsets;
   for (const Section &section : sections) {
     auto &of_section = offsets.emplace_back();
     if (section.items.empty()) continue;
-    Handle group(H5Gcreate2(file, section.name.c_str(), H5P_DEFAULT, group_list, H5P_DEFAULT),
-                 H5Gclose, "creating group " + section.name);
-    for (const Item &item : section.items) of_section.push_back(write_item(group, item));
-    group.close("closing group " + section.name);
+    const Handle group(H5Gcreate2(file, section.name.c_str(), H5P_DEFAULT, group_list, H5P_DEFAULT),
+                       H5Gclose, "creating group " + section.name);
+    for (const Item &item : section.items) {
+      of_section.push_back(write_item(group, item));
+      stop_at_fault("writing " + section.name + "/" + item.name);
+    }
   }
-  if (H5Fflush(file, H5F_SCOPE_GLOBAL) < 0) fail("flushing");
   file.close("closing the file");
+  stop_at_fault("writing");
   return offsets;
 }
 

@@ -1,90 +1,62 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <atomic>
+#include <csignal>
 #include <exception>
-#include <fcntl.h>
+#include <set>
 #include <thread>
-#include <unistd.h>
 
 #include <fmt/format.h>
 
 #include "base/clock.hpp"
-#include "base/files.hpp"
-#include "base/hash.hpp"
 #include "base/log.hpp"
-#include "checkpoint/hdf5_file.hpp"
-#include "checkpoint/manifest.hpp"
-#include "checkpoint/places.hpp"
+#include "checkpoint/publish.hpp"
 
 namespace checkpoint {
 
-namespace fs = std::filesystem;
-using base::Exit, base::UserError;
-
 namespace {
 
-void sync_file(const fs::path &path) {
-  const int descriptor = open(path.c_str(), O_RDONLY);
-  if (descriptor < 0 || fsync(descriptor) != 0) {
-    if (descriptor >= 0) close(descriptor);
-    throw UserError(Exit::checkpoint, "E201", path.string(), "cannot be brought to the disk",
-                    "check the file system; earlier checkpoints are intact");
+// While it lives, threads that are started take no signals: those of the run are the main thread's
+// affair, and SIGXFSZ (a limit on file sizes) becomes an error of the write.
+class SignalsBlocked {
+public:
+  SignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
   }
-  close(descriptor);
-}
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked &) = delete;
 
-// All that belongs to one step, sealed at the end.
-std::uint64_t write_step(const fs::path &directory, const Snapshot &s) {
-  const fs::path place = directory / step_name(s.step),
-                 partial = directory / (step_name(s.step) + ".partial");
-  try {
-    fs::remove_all(partial);
-    fs::create_directories(partial);
-    const TensorOffsets offsets = write_hdf5(partial / kStateFile, s.sections);
-    sync_file(partial / kStateFile);
-    const FileSum sum = sum_of(partial / kStateFile);
-    const std::string manifest = make_manifest(s, sum, offsets).dump(1) + "\n";
-    if (!s.tokenizer.empty())
-      base::write_file_atomic(partial / "tokenizer.json", s.tokenizer, Exit::checkpoint, "E201");
-    base::write_file_atomic(partial / "deck.toml", s.deck, Exit::checkpoint, "E201");
-    base::write_file_atomic(partial / kManifestFile, manifest, Exit::checkpoint, "E201");
-    base::sync_directory(partial);
-    fs::remove_all(place); // an unfinished or superseded one of the same step
-    fs::rename(partial, place);
-    base::sync_directory(directory);
-    base::write_file_atomic(place / kDoneFile, seal_of(manifest), Exit::checkpoint, "E201");
-    base::sync_directory(place);
-    return sum.bytes;
-  } catch (const Hdf5Failure &error) {
-    fs::remove_all(partial);
-    throw UserError(Exit::checkpoint, "E201", partial.string(), error.what(),
-                    "free some space or check permissions; earlier checkpoints are intact");
-  } catch (const fs::filesystem_error &error) {
-    throw UserError(Exit::checkpoint, "E201", error.path1().string(), error.code().message(),
-                    "free some space or check permissions; earlier checkpoints are intact");
-  }
-}
+private:
+  sigset_t before_;
+};
 
-// Removes what the rule does not keep: finished ones only, oldest first, never the newest.
-void retire(const WriterOptions &options) {
-  const auto all = Reader::list(options.directory);
-  const auto count = static_cast<std::int64_t>(all.size());
-  for (std::int64_t i = 0; i + options.keep_last < count; ++i) {
-    const auto &directory = all[static_cast<std::size_t>(i)];
-    if (options.keep_every > 0 && *step_of(directory) % options.keep_every == 0) continue;
-    std::error_code error;
-    fs::remove(directory / kDoneFile,
-               error); // unsealed first: a half-removed directory is never taken for a checkpoint
-    fs::remove_all(directory, error);
-    if (error)
-      base::log::warn("old checkpoint {} cannot be removed: {}", directory.string(),
-                      error.message());
+// Names are unique and none is a path: faults of the program, not of the disk.
+void check_names(const Snapshot &snapshot) {
+  HADAL_CHECK(snapshot.step >= 0, "step {}", snapshot.step);
+  std::set<std::string> sections;
+  for (const Section &section : snapshot.sections) {
+    const auto usable = [](const std::string &name) {
+      return !name.empty() && name != "." && name.find('/') == std::string::npos;
+    };
+    HADAL_CHECK(usable(section.name) && sections.insert(section.name).second, "section {}",
+                section.name);
+    HADAL_CHECK(section.scalars.is_object(), "section {}", section.name);
+    std::set<std::string> items;
+    for (const Item &item : section.items) {
+      HADAL_CHECK(usable(item.name) && items.insert(item.name).second, "{}/{}", section.name,
+                  item.name);
+      HADAL_CHECK(item.data != nullptr || item.size() == 0, "{}/{}", section.name, item.name);
+    }
   }
 }
 
 } // namespace
 
 struct Writer::Impl {
+  explicit Impl(WriterOptions o) : options(std::move(o)), keeper(options) {}
   WriterOptions options;
+  Keeper keeper;
   std::thread thread;
   std::atomic<bool> busy{false};
   std::exception_ptr failure;
@@ -97,8 +69,8 @@ struct Writer::Impl {
   void work(const Snapshot &snapshot) noexcept {
     const base::Stopwatch watch;
     try {
-      bytes = write_step(options.directory, snapshot);
-      retire(options);
+      bytes = publish(options.directory, snapshot);
+      keeper.retire(snapshot.step);
     } catch (...) {
       failure = std::current_exception();
     }
@@ -107,20 +79,23 @@ struct Writer::Impl {
   }
 };
 
-Writer::Writer(WriterOptions options) : impl_(std::make_unique<Impl>()) {
-  impl_->options = std::move(options);
-  std::error_code error;
-  for (const auto &entry : fs::directory_iterator(impl_->options.directory, error))
-    if (entry.path().extension() == ".partial" &&
-        entry.path().filename().string().rfind("step-", 0) == 0)
-      fs::remove_all(entry.path(), error); // of a run that was killed
+Writer::Writer(WriterOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {
+  remove_partial(impl_->options.directory);
 }
 
-Writer::~Writer() { impl_->join(); }
+Writer::~Writer() {
+  try {
+    wait();
+  } catch (const std::exception &error) {
+    base::log::error("{}", error.what()); // nobody asked: at least it is said
+  }
+}
 
 void Writer::start(Snapshot snapshot) {
   wait();
+  check_names(snapshot);
   impl_->busy = true;
+  const SignalsBlocked blocked;
   impl_->thread = std::thread([impl = impl_.get(), s = std::move(snapshot)] { impl->work(s); });
 }
 
