@@ -35,8 +35,8 @@ void keep_until(const std::filesystem::path &path, std::int64_t step) {
   base::write_file_atomic(path, kept, base::Exit::machine, "E072");
 }
 
-std::int64_t status_kib(const char *field) {
-  std::ifstream in("/proc/self/status");
+std::int64_t kib_of(const char *file, const char *field) {
+  std::ifstream in(file);
   std::string line;
   while (std::getline(in, line))
     if (line.rfind(field, 0) == 0)
@@ -132,7 +132,9 @@ void Console::step(const Row &r, std::int64_t first_step) {
   std::fflush(stdout);
 }
 
-std::int64_t resident_bytes() { return status_kib("VmRSS:") * 1024; }
-std::int64_t peak_resident_bytes() { return status_kib("VmHWM:") * 1024; }
+std::int64_t resident_bytes() { return kib_of("/proc/self/status", "VmRSS:") * 1024; }
+std::int64_t peak_resident_bytes() { return kib_of("/proc/self/status", "VmHWM:") * 1024; }
+
+std::int64_t available_bytes() { return kib_of("/proc/meminfo", "MemAvailable:") * 1024; }
 
 } // namespace train

@@ -51,5 +51,6 @@ private:
 
 std::int64_t resident_bytes();      // of this process now
 std::int64_t peak_resident_bytes(); // at most so far
+std::int64_t available_bytes(); // memory that this machine can still give; 0 where it does not say
 
 } // namespace train

@@ -2,6 +2,7 @@
 #include "train/pretrain.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <filesystem>
 
@@ -82,12 +83,38 @@ public:
   }
 
 private:
+  // Before anything large is allocated: what the run will need beside what this machine has free.
+  static void check_memory(const Options &o) {
+    const model::Layout layout(o.dims);
+    const model::Stage<A> stage(o.dims, o.recompute, o.batch.micro_batch, o.batch.sequence);
+    const auto n = static_cast<double>(layout.size());
+    const double moments = n * 2 * (o.optimizer.moments == optim::MomentType::bf16 ? 2 : 4);
+    const double buffers = std::bit_width(static_cast<std::uint64_t>(o.shards()));
+    const double gradients = buffers * 4 * static_cast<double>(layout.gradient_size());
+    const double copies = std::is_same_v<A, float> ? 0 : 2 * n;
+    const double average = o.average.beta > 0 ? 4 * n : 0;
+    const double arena = static_cast<double>(stage.arena_bytes());
+    const double need = 4 * n + moments + gradients + copies + average + arena;
+    const auto free = static_cast<double>(available_bytes());
+    const auto text = [](double bytes) {
+      return base::text::bytes(static_cast<std::int64_t>(bytes));
+    };
+    if (free > 0 && need > free)
+      throw UserError(
+          Exit::machine, "E076", o.deck_path,
+          fmt::format("the run needs {}, this machine has {} free", text(need), text(free)),
+          fmt::format("Weights {}, moments {}, gradients {}, activations and scratch {}. Smaller "
+                      "batch.micro_batch, recompute.* = true, optimizer.moments = \"bf16\" or a "
+                      "smaller model would make it fit.",
+                      text(4 * n + copies), text(moments), text(gradients), text(arena)));
+  }
   static std::unique_ptr<base::DirectoryLock> prepare(const Options &o) {
     if (o.parallel.dp * o.parallel.pp != 1)
       throw UserError(Exit::machine, "E071", o.deck_name,
                       fmt::format("the deck asks for dp {} x pp {} = {} ranks, this run has 1",
                                   o.parallel.dp, o.parallel.pp, o.parallel.dp * o.parallel.pp),
                       "this version runs on one rank: parallel.dp=1 parallel.pp=1");
+    check_memory(o);
     std::error_code error;
     fs::create_directories(fs::path(o.run.directory) / "checkpoints", error);
     if (error)
@@ -146,6 +173,8 @@ private:
     const auto counts = arch::count_parameters(o_.dims);
     flops_per_token_ = static_cast<double>(
         arch::flops_per_token(o_.dims, o_.batch.sequence, arch::Attention::causal).total());
+    base::write_file_atomic(fs::path(o_.run.directory) / "echo.txt", launch_.echo, Exit::machine,
+                            "E072");
     base::write_file_atomic(fs::path(o_.run.directory) / "deck.toml", launch_.resolved_deck,
                             Exit::machine, "E072");
     base::log::info("{}: {} parameters ({} activated), MTP {} more; {} threads", o_.deck_name,
