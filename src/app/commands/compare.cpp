@@ -18,7 +18,7 @@ struct CompareArguments {
   bool all = false;
 };
 
-constexpr std::size_t kShown = 10;
+constexpr std::size_t kShown = 3;
 
 void print_sections(const checkpoint::Comparison &c) {
   fmt::print("\n{:<16} {:>8} {:>8} {:>12} {:>7} {:>7}\n", "section", "tensors", "differ",
