@@ -24,9 +24,8 @@ template <class A> struct LoadedWeights {
 template <class A>
 LoadedWeights<A> load_weights(tensor::Context &ctx, const checkpoint::Reader &reader,
                               const arch::Dims &dims);
-// The same layout with the registry's initial values instead: for benches.
-template <class A>
-LoadedWeights<A> initial_weights(tensor::Context &ctx, const arch::Dims &dims, std::uint64_t seed);
+// The same with made-up numbers in place of a checkpoint's: for benches.
+template <class A> LoadedWeights<A> made_up_weights(tensor::Context &ctx, const arch::Dims &dims);
 
 // tokenizer.json of the checkpoint. Errors E100, E101; E263 when the checkpoint has none.
 data::Tokenizer load_tokenizer(const checkpoint::Reader &reader);

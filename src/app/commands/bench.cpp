@@ -7,9 +7,13 @@
 
 #include "app/commands/commands.hpp"
 #include "app/kokkos_session.hpp"
+#include "app/open_deck.hpp"
+#include "arch/options.hpp"
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "checkpoint/bench.hpp"
 #include "data/tokenizer_bench.hpp"
+#include "infer/bench.hpp"
 #include "layers/attention/bench.hpp"
 #include "layers/router/bench.hpp"
 #include "numerics/bench.hpp"
@@ -20,7 +24,7 @@ namespace app {
 namespace {
 
 struct Arguments {
-  std::string name, deck = "input/pretrain/bench.toml", path, text;
+  std::string name, deck = "input/pretrain/bench.toml", path, text, directory = ".";
   std::vector<std::string> overrides;
   int steps = 3;
 };
@@ -63,6 +67,12 @@ int bench(const Arguments &a) {
     fmt::print("{}", data::tokenizer_bench({a.path, a.text, 5}));
     return 0;
   }
+  if (a.name == "checkpoint") {
+    checkpoint::BenchOptions options;
+    options.directory = a.directory;
+    fmt::print("{}", checkpoint::bench(options));
+    return 0;
+  }
   const KokkosSession kokkos;
   if (a.name == "train") return bench_train(a);
   constexpr std::size_t room = std::size_t{3} << 30;
@@ -74,25 +84,37 @@ int bench(const Arguments &a) {
   }
   if (a.name == "router")
     return with_context(room, [](tensor::Context &ctx) { return layers::router::bench(ctx); });
-  const std::vector<std::string> names = {"train", "gemm", "attention", "router", "tokenizer"};
+  if (a.name == "generate") {
+    deck::Deck deck = open_deck(a.deck, a.overrides);
+    fmt::print("{}", infer::bench_generate({arch::read_dims(deck)}));
+    return 0;
+  }
+  const std::vector<std::string> names = {"train",  "generate",   "gemm",     "attention",
+                                          "router", "checkpoint", "tokenizer"};
   const auto near = base::text::nearest(a.name, names);
-  throw base::UserError(base::Exit::deck, "E010", "command line", "hadal bench " + a.name,
-                        "Benchmarks: train, gemm, attention, router, tokenizer." +
-                            (near.empty() ? "" : " Did you mean " + near + "?"));
+  throw base::UserError(
+      base::Exit::deck, "E010", "command line", "hadal bench " + a.name,
+      "Benchmarks: train, generate, gemm, attention, router, checkpoint, tokenizer." +
+          (near.empty() ? "" : " Did you mean " + near + "?"));
 }
 
 } // namespace
 
 void add_bench(CLI::App &program, Action &action) {
-  CLI::App *command =
-      program.add_subcommand("bench", "measure: train, gemm, attention, router, tokenizer");
+  CLI::App *command = program.add_subcommand(
+      "bench", "measure: train, generate, gemm, attention, router, checkpoint, tokenizer");
   auto a = std::make_shared<Arguments>();
-  command->add_option("NAME", a->name, "train, gemm, attention, router, tokenizer")->required();
-  command->add_option("OVERRIDES", a->overrides, "table.key=value, any number (train)");
-  command->add_option("--deck", a->deck, "train: the deck")->capture_default_str();
+  command
+      ->add_option("NAME", a->name,
+                   "train, generate, gemm, attention, router, checkpoint, tokenizer")
+      ->required();
+  command->add_option("OVERRIDES", a->overrides, "table.key=value, any number (train, generate)");
+  command->add_option("--deck", a->deck, "train, generate: the deck")->capture_default_str();
   command->add_option("--steps", a->steps, "train: steps to time")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
+  command->add_option("--directory", a->directory, "checkpoint: a folder of the disk to measure")
+      ->capture_default_str();
   command->add_option("--tokenizer", a->path, "tokenizer: a tokenizer.json");
   command->add_option("--text", a->text, "tokenizer: a text file");
   command->callback([a, &action] { action = [a] { return bench(*a); }; });
