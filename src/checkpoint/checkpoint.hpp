@@ -61,8 +61,8 @@ public:
   ~Writer();                     // waits
   void start(Snapshot snapshot); // waits for the one before; throws what it threw
   bool busy() const;
-  void
-  wait(); // throws what the writing threw: E201 (full disk, unwritable): earlier checkpoints stay intact
+  // Throws what the writing threw: E201 (full disk, unwritable); earlier checkpoints stay intact.
+  void wait();
   double last_seconds() const; // of the last finished writing
   std::uint64_t last_bytes() const;
 
@@ -77,7 +77,8 @@ public:
   // path: a step directory, or a run directory / its checkpoints folder (newest valid DONE wins; a damaged one is named in a warning,
   // skipped and never deleted). Errors E210 (none there), E211 (damaged: what, where), E212 (format version), exit code 5.
   static Reader open(const std::filesystem::path &path);
-  // The newest valid one below a run directory, if any.
+  // The newest valid one below a run directory; empty when there is none at all. E211 when all are damaged: a run must not start
+  // afresh where there was a state.
   static std::optional<Reader> newest(const std::filesystem::path &run_directory);
   // All step directories with DONE below a run directory, oldest first.
   static std::vector<std::filesystem::path> list(const std::filesystem::path &run_directory);

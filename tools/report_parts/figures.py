@@ -54,6 +54,12 @@ def smooth(values, width):
     return np.where(n > 0, (sums - before_sums) / np.maximum(n, 1), np.nan)
 
 
+def line_through(x, y):
+    """The broken line through the origin and (x, y), going on with the mean slope: matplotlib asks behind the end too."""
+    x, y = np.append(0, x), np.append(0, y)
+    return lambda at: np.interp(at, x, y) + np.maximum(np.asarray(at) - x[-1], 0) * y[-1] / x[-1]
+
+
 class Board:
     """A figure whose panels share the axis of steps, marked where the run was restarted."""
 
@@ -70,12 +76,11 @@ class Board:
             else:
                 axis.set_xlim(steps[0] - 1, steps[0] + 1)
             axis.xaxis.set_major_formatter(FuncFormatter(short))
+            axis.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
         self.axes[-1].set_xlabel("step")
         tokens = run["tokens"]
         if len(steps) > 1 and run.has("tokens") and (np.diff(tokens) > 0).all():
-            top = self.axes[0].secondary_xaxis(
-                "top", functions=(lambda x: np.interp(x, np.append(0, steps), np.append(0, tokens)), lambda t: np.interp(t, np.append(0, tokens), np.append(0, steps)))
-            )
+            top = self.axes[0].secondary_xaxis("top", functions=(line_through(steps, tokens), line_through(tokens, steps)))
             top.set_xlabel("tokens", fontsize=9, color=GREY)
             top.xaxis.set_major_formatter(FuncFormatter(short))
             top.spines["top"].set_visible(False)
@@ -150,12 +155,13 @@ def bits_per_byte(run, width):
     top = max([values[min(1, len(values) - 1)] * 1.05, values.min() * 1.1] + [value * 1.15 for _, value in run.baselines])
     bottom = min([values.min()] + [value for _, value in run.baselines]) * 0.9
     axis.set_ylim(bottom, top)
-    # Names stand above their lines, each at least a line of text below the one before.
-    room, above = 0.062 * (top - bottom), np.inf
+    # Names stand above their lines; where the line before is too close, below, and the next one further left.
+    room, before, place = 0.07 * (top - bottom), np.inf, 0
     for (name, value), colour in zip(sorted(run.baselines, key=lambda b: -b[1]), [GREY, VIOLET, ORANGE, GREEN, RED] * 9):
-        above = min(value + 0.01 * (top - bottom), above - room)
+        place = place + 1 if before - value < room else 0
+        before, below, right = value, place % 2 == 1, 0.995 - 0.14 * (place // 2 % 5)
         axis.axhline(value, color=colour, linewidth=1.2, linestyle="--")
-        axis.annotate(f"{name}  {value:.2f}", (0.995, above), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9, color=colour)
+        axis.annotate(f"{name}  {value:.2f}", (right, value), xycoords=("axes fraction", "data"), textcoords="offset points", xytext=(0, -3 if below else 2), ha="right", va="top" if below else "bottom", fontsize=9, color=colour)
     axis.set_ylabel("bits a byte")
     axis.set_title("Held-out text: bits per byte")
     below = [name for name, value in run.baselines if values[-1] < value]
@@ -288,7 +294,7 @@ class LoadMap:
             image = axis.pcolormesh(edges(steps), np.arange(loads.shape[1] + 1) - 0.5, relative.T, cmap="RdBu_r", norm=norm, rasterized=True)
             axis.set_title(f"layer {layer}", fontsize=9)
             axis.grid(False)
-            axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+            axis.yaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 4, 5, 10]))
             axis.set_facecolor("#d1d5db")
             axis.xaxis.set_major_formatter(FuncFormatter(short))
         for axis in list(axes.flat)[len(layers) :]:
