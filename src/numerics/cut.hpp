@@ -71,6 +71,11 @@ constexpr PanelCut cut_group_panels(Index rows) {
   return {rows, std::min(std::max<Index>(rows, 1), kGroupPanel)};
 }
 
+// The columns of a product of one row: each piece reads its own rows of w.
+constexpr PanelCut cut_columns(Index columns) {
+  return {columns, std::max(round_up(columns / 8, kGrain), 2 * kGrain)};
+}
+
 // The tokens of backward_weight: whole chunks, then one of a multiple of kGrain, then a tail of less than kGrain which is filled
 // up with zeros to a multiple of `fill` (adding 0 * 0 changes no sum, except that -0 becomes +0).
 struct Chunks {

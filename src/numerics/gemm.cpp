@@ -67,8 +67,19 @@ void check_offsets(const char *label, std::span<const Index> offsets, std::size_
 template <class A, class Y>
 void rowwise(Context &ctx, const char *label, Form form, const Extents &e, const A *x, const A *w,
              Y *y, bool accumulate) {
-  const RowCut cut = cut_rows(e.rows);
   const Index n = e.n, k = e.k;
+  if (e.rows == 1 && form == Form::linear) { // generating: the time is that of reading w
+    const PanelCut columns = cut_columns(n);
+    launch(ctx, label, columns.count(), [=](Index i) {
+      const Piece p = columns[i];
+      compute({{form, is_bf16<A>, is_bf16<Y>, accumulate, 1, p.size, k},
+               x,
+               w + p.begin * k,
+               y + p.begin});
+    });
+    return count<A, Y>(ctx, label, e, 1, accumulate);
+  }
+  const RowCut cut = cut_rows(e.rows);
   launch(ctx, label, cut.count(), [=](Index i) {
     const Piece p = cut[i];
     compute({{form, is_bf16<A>, is_bf16<Y>, accumulate, p.size, n, k},
