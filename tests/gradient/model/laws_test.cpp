@@ -91,6 +91,22 @@ TEST(ModelLaws, GradientsAndLoadsAdd) {
   expect_gradients_add<bf16>();
 }
 
+// A table used several times has an accumulator per use: the main model's, then the modules'.
+TEST(ModelLaws, UsesHaveTheirOwnAccumulators) {
+  Problem p = long_problem();
+  p.scales.main = 0, p.scales.alpha = 0;
+  Program<float> program(p, weights_of<float>(p));
+  program.run();
+  const auto grads = model::grads(program.layout(), program.gradients());
+  EXPECT_EQ(support::norm(support::download(grads.head_WD[0])), 0); // no main loss
+  EXPECT_GT(support::norm(support::download(grads.embedding_WD[0])),
+            0); // by way of the hidden state
+  for (std::size_t k = 1; k <= 2; ++k) {
+    EXPECT_GT(support::norm(support::download(grads.head_WD[k])), 0) << k;
+    EXPECT_GT(support::norm(support::download(grads.embedding_WD[k])), 0) << k;
+  }
+}
+
 // Every copy of a token is counted once in each mixture, MTP modules with their fewer rows.
 TEST(ModelLaws, LoadsCountEveryCopy) {
   const Problem p = long_problem();
