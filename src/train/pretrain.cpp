@@ -142,6 +142,7 @@ private:
     if (auto reader = find_restart(o_, launch_)) {
       check_same_model(*reader);
       state_.read(ctx, *reader, false);
+      tell_changes(*reader);
       base::log::info("restart from {} (step {}, state hash {})", reader->directory().string(),
                       reader->step(), reader->state_hash());
       last_checkpoint_ = state_.counters.step;
@@ -168,6 +169,26 @@ private:
                       "its tokenizer is " + theirs + ", the data was built with " + ours,
                       "use the data (or the tokenizer) that the checkpoint was trained with");
   }
+  // A restart reads the same samples only where these are equal: what differs is said, not forbidden.
+  void tell_changes(const checkpoint::Reader &reader) const {
+    const auto info = reader.manifest().value("info", nlohmann::json::object());
+    const nlohmann::json order = order_of_samples();
+    for (const auto &[name, ours] : order.items())
+      if (info.contains(name) && info.at(name) != ours)
+        base::log::warn(
+            "{} was {} when the checkpoint was written and is {} now: the order of samples "
+            "differs from that of a run that was never stopped",
+            name, info.at(name).dump(), ours.dump());
+  }
+  // All that the order of samples depends on beside the cursor.
+  nlohmann::json order_of_samples() const {
+    return {{"data.content", sampler_.content_hash()},
+            {"data.fim_rate", o_.data.fim_rate},
+            {"data.mask_documents", o_.data.mask_documents},
+            {"run.seed", o_.run.seed},
+            {"batch.sequence", o_.batch.sequence},
+            {"batch.global_batch", o_.batch.global_batch}};
+  }
 
   void introduce() {
     const auto counts = arch::count_parameters(o_.dims);
@@ -179,7 +200,7 @@ private:
                             Exit::machine, "E072");
     base::log::info("{}: {} parameters ({} activated), MTP {} more; {} threads", o_.deck_name,
                     base::text::with_commas(counts.main), base::text::with_commas(counts.activated),
-                    base::text::with_commas(counts.mtp), tensor::Exec::concurrency());
+                    base::text::with_commas(counts.mtp), tensor::Exec().concurrency());
     peak_ = gemm_peak(trainer_.context(), o_);
     base::log::info("GEMM peak measured now: {:.0f} GFLOP/s in {}; {:.1f} MFLOP a token",
                     peak_ / 1e9, o_.precision.compute == Compute::bf16 ? "bf16" : "f32",
@@ -291,7 +312,9 @@ private:
     checkpoint::Snapshot s;
     s.step = state_.counters.step;
     s.deck = launch_.resolved_deck;
-    s.info = {{"tokenizer", sampler_.tokenizer_hash()}, {"phase", "pretrain"}};
+    s.info = order_of_samples();
+    s.info["tokenizer"] = sampler_.tokenizer_hash();
+    s.info["phase"] = "pretrain";
     s.tokenizer = base::read_file(data::directory_of(o_.data, o_.deck_path) / "tokenizer.json",
                                   Exit::data, "E100");
     s.sections = state_.sections(trainer_.context(), true);

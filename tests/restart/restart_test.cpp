@@ -164,6 +164,13 @@ TEST(restart, two_runs_cannot_share_a_directory) {
   child.signal(SIGKILL);
 }
 
+TEST(restart, other_order_of_samples_is_said) {
+  ASSERT_EQ(tiny().train("order", {"train.steps=2"}).code, 0);
+  const auto out = tiny().train("order", {"train.steps=3", "data.fim_rate=0.9"});
+  EXPECT_EQ(out.code, 0) << out.output;
+  EXPECT_NE(out.output.find("data.fim_rate was 0.1"), std::string::npos) << out.output;
+}
+
 TEST(restart, named_restart_that_is_missing_is_an_error) {
   const auto out = tiny().train("missing", {kSteps, "--restart", "nowhere"});
   EXPECT_EQ(out.code, 5) << out.output;
