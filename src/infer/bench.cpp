@@ -104,7 +104,7 @@ template <class A> std::string run(const GenerateBench &request, const char *typ
                        cached * static_cast<double>(arch::cache_bytes_per_token(dims, sizeof(A)));
   std::string text = fmt::format(
       "{}: {:.1f} M parameters, {} threads, cache {} for {} tokens\n", type,
-      static_cast<double>(arch::count_parameters(dims).main) / 1e6, tensor::Exec::concurrency(),
+      static_cast<double>(arch::count_parameters(dims).main) / 1e6, tensor::Exec().concurrency(),
       base::text::bytes(static_cast<std::int64_t>(generator.cache_bytes())), capacity);
   text += fmt::format("  prompt of {:<5} {:>9.1f} ms {:>9.0f} tokens/s   {:.0f} % of the GEMM "
                       "peak, {:.0f} GFLOP/s\n",

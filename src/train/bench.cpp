@@ -106,7 +106,7 @@ template <class A> std::string run(const BenchRequest &request) {
   const auto counts = arch::count_parameters(o.dims);
   std::string text = fmt::format(
       "{}: {:.1f} M parameters, MTP {}, {} threads, {}\n", half ? "bf16" : "f32",
-      static_cast<double>(counts.main) / 1e6, o.dims.mtp_depth, tensor::Exec::concurrency(),
+      static_cast<double>(counts.main) / 1e6, o.dims.mtp_depth, tensor::Exec().concurrency(),
       numerics::body_name(half, 'n', o.batch.micro_batch * o.batch.sequence, o.dims.model,
                           o.dims.model));
   text +=
