@@ -110,7 +110,7 @@ private:
   }
   static std::unique_ptr<base::DirectoryLock> prepare(const Options &o) {
     if (o.parallel.dp * o.parallel.pp != 1)
-      throw UserError(Exit::machine, "E071", o.deck_name,
+      throw UserError(Exit::machine, "E077", o.deck_name,
                       fmt::format("the deck asks for dp {} x pp {} = {} ranks, this run has 1",
                                   o.parallel.dp, o.parallel.pp, o.parallel.dp * o.parallel.pp),
                       "this version runs on one rank: parallel.dp=1 parallel.pp=1");

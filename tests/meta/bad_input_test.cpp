@@ -100,7 +100,7 @@ TEST(bad_input, command_lines) {
 }
 
 TEST(bad_input, machine) {
-  expect(tiny().train("ranks", {"parallel.dp=2"}), 3, "E071");
+  expect(tiny().train("ranks", {"parallel.dp=2"}), 3, "E077");
   expect(tiny().train("large", {"model.layers=1000", "model.dim=8192"}), 3, "E076");
   support::write_text(tiny().at("file"), "");
   expect(tiny().train("file/run"), 3, "E073");
