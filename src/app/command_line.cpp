@@ -82,6 +82,13 @@ int report(Exit code, const std::string &text) {
   return static_cast<int>(code);
 }
 
+int out_of_memory() {
+  return report(Exit::machine,
+                UserError(Exit::machine, "E074", "", "the memory of this machine is used up",
+                          "Take smaller batches or a smaller model; `hadal count` shows bytes.")
+                    .what());
+}
+
 } // namespace
 
 int run_command_line(const std::vector<std::string> &arguments) try {
@@ -89,10 +96,7 @@ int run_command_line(const std::vector<std::string> &arguments) try {
 } catch (const UserError &error) {
   return report(error.code(), error.what());
 } catch (const std::bad_alloc &) {
-  return report(Exit::machine,
-                UserError(Exit::machine, "E074", "", "the memory of this machine is used up",
-                          "Take smaller batches or a smaller model; `hadal count` shows bytes.")
-                    .what());
+  return out_of_memory();
 } catch (const std::filesystem::filesystem_error &error) {
   const UserError text(Exit::machine, "E075", error.path1().string(), error.code().message(),
                        "The file system refused.");
@@ -101,6 +105,8 @@ int run_command_line(const std::vector<std::string> &arguments) try {
   const UserError text(Exit::machine, "E075", "", error.what(), "The system refused.");
   return report(text.code(), text.what());
 } catch (const std::exception &error) {
+  if (std::string_view(error.what()).starts_with("Kokkos failed to allocate memory"))
+    return out_of_memory();
   return report(Exit::fault, fmt::format("a fault of the program itself: {}", error.what()));
 } catch (...) {
   return report(Exit::fault, "a fault of the program itself: an exception without a text");

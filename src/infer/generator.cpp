@@ -42,8 +42,8 @@ template <class A> struct Generator<A>::Impl {
   Kokkos::View<float *, Kokkos::HostSpace> logits_host;
   std::vector<float> logits;
 
-  Impl(const arch::Dims &d, model::Weights<A> w, Index room)
-      : dims(d), weights(std::move(w)), capacity(room), rows(std::min(room, kRows)),
+  Impl(const arch::Dims &d, model::Weights<A> w, Index room, Index piece_rows)
+      : dims(d), weights(std::move(w)), capacity(room), rows(std::min(room, piece_rows)),
         rope(layers::rope::make_table(d, room)),
         latent_LJC(uninitialised<Cube<A>>("infer::latent_LJC", d.layers, room, d.kv_rank)),
         key_LJR(uninitialised<Cube<A>>("infer::key_LJR", d.layers, room, d.rope)),
@@ -149,8 +149,9 @@ void Generator<A>::Impl::piece(Context &ctx, const data::Token *tokens, Index co
 }
 
 template <class A>
-Generator<A>::Generator(const arch::Dims &dims, model::Weights<A> weights, Index capacity)
-    : impl_(std::make_unique<Impl>(dims, std::move(weights), capacity)) {}
+Generator<A>::Generator(const arch::Dims &dims, model::Weights<A> weights, Index capacity,
+                        Index rows)
+    : impl_(std::make_unique<Impl>(dims, std::move(weights), capacity, rows)) {}
 template <class A> Generator<A>::~Generator() = default;
 
 template <class A>
@@ -173,9 +174,10 @@ template <class A> std::size_t Generator<A>::cache_bytes() const {
   return (impl_->latent_LJC.size() + impl_->key_LJR.size()) * sizeof(A);
 }
 
-template <class A> std::size_t Generator<A>::arena_bytes(const arch::Dims &dims, Index capacity) {
+template <class A>
+std::size_t Generator<A>::arena_bytes(const arch::Dims &dims, Index capacity, Index rows) {
   tensor::Arena arena = tensor::Arena::counting("infer::generator");
-  const Index T = std::min(capacity, kRows), D = dims.model, K = dims.chosen;
+  const Index T = std::min(capacity, rows), D = dims.model, K = dims.chosen;
   for (int array = 0; array < 4; ++array) arena.template mat<A>(T, D); // x, y, a, m
   model::Stream stream;
   stream.samples = 1, stream.rows = T;

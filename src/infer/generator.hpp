@@ -26,8 +26,11 @@ struct SamplingOptions {
 // One sequence. A = float or bf16 (the compute dtype).
 template <class A> class Generator {
 public:
+  // Long inputs are taken in pieces of so many rows at most; the first piece is the fastest (the trainer's attention).
+  static constexpr tensor::Index kRows = 4096;
   // capacity: tokens that the cache holds.
-  Generator(const arch::Dims &dims, model::Weights<A> weights, tensor::Index capacity);
+  Generator(const arch::Dims &dims, model::Weights<A> weights, tensor::Index capacity,
+            tensor::Index rows = kRows);
   ~Generator();
   // Appends tokens (one at least) to the sequence and returns the logits behind the last of them [W] (FP32, on the host).
   // Errors E260 (capacity exceeded), E261 (token outside the vocabulary); the sequence is then as it was before.
@@ -37,10 +40,9 @@ public:
   tensor::Index capacity() const;
   std::size_t cache_bytes() const; // of the whole capacity
 
-  // Long inputs are taken in pieces of so many rows.
-  static constexpr tensor::Index kRows = 512;
   // Arena bytes that append needs at most.
-  static std::size_t arena_bytes(const arch::Dims &dims, tensor::Index capacity);
+  static std::size_t arena_bytes(const arch::Dims &dims, tensor::Index capacity,
+                                 tensor::Index rows = kRows);
 
 private:
   struct Impl;

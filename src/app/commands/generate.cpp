@@ -63,10 +63,11 @@ int speak(const GenerateArguments &a, const checkpoint::Reader &reader, const Ha
   const auto prompt = prompt_tokens(a, tokenizer, habits);
   const arch::Dims dims = infer::dims_of(reader);
   const auto capacity = static_cast<tensor::Index>(prompt.size()) + a.sampling.max_tokens;
-  tensor::Arena arena("generate", infer::Generator<A>::arena_bytes(dims, capacity));
+  const tensor::Index rows = std::min<tensor::Index>(prompt.size(), infer::Generator<A>::kRows);
+  tensor::Arena arena("generate", infer::Generator<A>::arena_bytes(dims, capacity, rows));
   tensor::Context ctx{tensor::Exec(), arena};
   const auto weights = infer::load_weights<A>(ctx, reader, dims);
-  infer::Generator<A> generator(dims, weights.views, capacity);
+  infer::Generator<A> generator(dims, weights.views, capacity, rows);
   if (capacity > habits.sequence)
     fmt::print(stderr,
                "note: {} tokens with the prompt; the model was trained on sequences of {}\n",

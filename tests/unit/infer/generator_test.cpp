@@ -100,14 +100,14 @@ TEST_P(Variants, Bf16NearTheTrainer) {
               of_generating, of_training);
 }
 
-// The other dims are those of the first variant; 1100 tokens are three pieces, of which two meet a cache.
+// The other dims are those of the first variant; 1100 tokens are four pieces, of which three meet a cache.
 TEST(Generator, ThousandPositionsOfALongPrompt) {
   arch::Dims dims = v3_dims();
   dims.layers = 2;
   const Model<float> m(dims);
   const Tokens tokens = random_tokens(dims, 1100, 6);
   const Values expected = trainer_logits(m, tokens);
-  Session<float> at_once(m, 1100), one_by_one(m, 1100);
+  Session<float> at_once(m, 1100, 300), one_by_one(m, 1100, 300);
   EXPECT_LT(support::max_error(at_once.append(tokens), row(expected, dims.vocabulary, 1099)),
             kLogits);
   std::vector<Index> seen;

@@ -126,9 +126,9 @@ inline Values row(const Values &logits, Index vocabulary, Index t) {
 // A generator with an arena of exactly what it asks for.
 template <class A> class Session {
 public:
-  Session(const Model<A> &m, Index capacity)
-      : arena_("test::generator", infer::Generator<A>::arena_bytes(m.dims(), capacity)),
-        generator(m.dims(), m.weights(), capacity) {}
+  Session(const Model<A> &m, Index capacity, Index rows = infer::Generator<A>::kRows)
+      : arena_("test::generator", infer::Generator<A>::arena_bytes(m.dims(), capacity, rows)),
+        generator(m.dims(), m.weights(), capacity, rows) {}
   Values append(const Tokens &tokens) {
     const auto &logits = generator.append(ctx_, tokens);
     return Values(logits.begin(), logits.end());
