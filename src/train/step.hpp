@@ -75,9 +75,6 @@ public:
   std::int64_t moe_blocks() const { return stage_.moe_blocks(); }
 
 private:
-  struct Divisors {
-    std::vector<model::Index> valid; // main, depth 1, ...
-  };
   std::vector<data::Sample> draw(std::int64_t count);
   void run_micro_batches(const std::vector<data::Sample> &samples, StepReport &report);
   void judge(StepReport &report);
