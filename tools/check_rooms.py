@@ -22,10 +22,11 @@ ROOMS = {
     "model": ("layers arch tensor comm base", "train infer optim checkpoint"),
     "optim": ("tensor numerics comm base deck arch", "model"),
     "checkpoint": ("tensor comm arch base", "model optim"),
+    "convert": ("checkpoint data arch deck base", "tensor comm"),
     "infer": ("model data checkpoint comm tensor base deck", "train"),
     "train": ("model optim data schedule checkpoint comm infer deck base", "eval"),
     "eval": ("infer model data base deck", "train"),
-    "app": ("train eval infer plan", ""),
+    "app": ("train eval infer plan convert", ""),
 }
 # Permitted in some folders only.
 ONLY_IN = {("layers", "comm"): ["layers/dispatch"], ("train", "infer"): ["train/grpo", "train/distil"]}
@@ -41,6 +42,7 @@ FOREIGN = {
     "layers": r"hdf5|toml\+\+|mpi\.h",
     "model": r"hdf5|toml\+\+",
     "optim": r"hdf5",
+    "convert": DEVICE + r"|hdf5",
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 

@@ -40,10 +40,14 @@ struct TensorSpec {
   Init init = Init::normal;
   Sharding sharding = Sharding::replicated;
   bool decay = true;
-  Index layer = -1;    // -1: outside the layers
-  std::string room;    // embedding, head, norm, mla, ffn, router, experts, shared, mtp: for counts
-  std::string hf_name; // Hugging Face name; "{e}" stands for the expert where dim 0 is the expert
-  Index size() const;  // elements
+  Index layer = -1; // -1: outside the layers
+  std::string room; // embedding, head, norm, mla, ffn, router, experts, shared, mtp: for counts
+  // External names (columns of this list; converters have no list of their own).
+  std::string hf_name; // Hugging Face; "{e}" stands for the expert where dim 0 is the expert
+  bool hf_fp8 = false; // published as E4M3 with weight_scale_inv in FP8 checkpoints
+  std::string
+      gguf_name; // GGUF deepseek2; "{kv}" : split into k and v parts; "": has no place there (MTP)
+  Index size() const; // elements
   bool trained() const { return kind != Kind::bias; }
 };
 

@@ -5,9 +5,11 @@
 // format. Owners register sections; this room knows neither model nor optimiser.
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -29,6 +31,9 @@ struct Item {
   std::vector<std::int64_t> shape; // empty: a scalar
   Type type = Type::f32;
   void *data = nullptr;
+  // In place of data, for tensors that no memory holds whole: gives bytes [first, first + bytes). Called by the writer's thread,
+  // tensor by tensor in the order of the sections and front to back. What it throws ends the writing.
+  std::function<void(std::uint64_t first, std::size_t bytes, void *to)> produce;
   std::size_t size() const; // elements
   std::size_t bytes() const { return size() * bytes_of(type); }
 };
@@ -43,10 +48,16 @@ struct Snapshot {
   std::int64_t step = 0;
   std::string deck;                               // resolved deck, TOML
   nlohmann::json info = nlohmann::json::object(); // free: model dims, tokenizer hash, fingerprint
-  std::string tokenizer;  // tokenizer.json text; written beside as tokenizer.json ("" : none)
-  std::string state_hash; // stored as given
+  std::string tokenizer; // tokenizer.json text; written beside as tokenizer.json ("" : none)
+  // Further small files that travel with the model: name, content (kCompanions).
+  std::vector<std::pair<std::string, std::string>> companions;
+  std::string state_hash; // stored as given; "" : computed while writing
   std::vector<Section> sections;
 };
+
+// Names of the files that travel with a model beside tokenizer.json.
+inline constexpr const char *kCompanions[] = {"tokenizer_config.json", "chat_template.jinja",
+                                              "generation_config.json", "hf_config.json"};
 
 struct WriterOptions {
   std::filesystem::path directory; // <run>/checkpoints
@@ -90,6 +101,10 @@ public:
   std::int64_t step() const;
   std::string deck() const; // resolved deck, TOML
   std::string state_hash() const;
+  // Content of tokenizer.json or of a companion; empty when the checkpoint has none. E211 when it was changed.
+  std::optional<std::string> text_file(const std::string &name) const;
+  // All companions, to be handed on to a snapshot.
+  std::vector<std::pair<std::string, std::string>> companions() const;
   std::vector<std::string> section_names() const;
   bool has(const std::string &section) const;
   nlohmann::json scalars(const std::string &section) const;
@@ -98,6 +113,8 @@ public:
   // Reads into the items' memory. Missing tensors and other shapes or types: E213, a list of name, file shape, expected shape. Checksums
   // are verified (E211). exact: complain of tensors in the file that nobody asked for.
   void read(const std::string &section, const std::vector<Item> &items, bool exact = true) const;
+  // The checks of read without the reading: E213, E211.
+  void require(const std::string &section, const std::vector<Item> &items, bool exact = true) const;
   // Bytes [first, first + bytes) of one tensor, without HDF5: large tensors can be walked in pieces. The file is verified before.
   void read_part(const std::string &section, const std::string &tensor, std::uint64_t first,
                  std::size_t bytes, void *to) const;

@@ -233,7 +233,8 @@ void Reader::read_part(const std::string &section, const std::string &tensor, st
                   "has no tensor " + tensor, "It comes from another model.");
 }
 
-void Reader::read(const std::string &section, const std::vector<Item> &items, bool exact) const {
+void Reader::require(const std::string &section, const std::vector<Item> &items,
+                     bool exact) const {
   require_intact(); // the whole file, before HDF5 sees it: damaged metadata never reaches the library
   std::map<std::string, Item> in_file;
   for (auto &item : describe(section)) in_file[item.name] = item;
@@ -254,6 +255,10 @@ void Reader::read(const std::string &section, const std::vector<Item> &items, bo
     throw UserError(Exit::checkpoint, "E213", impl_->directory.string() + ", section " + section,
                     "tensors differ:" + wrong,
                     "Use the deck that the checkpoint was written with.");
+}
+
+void Reader::read(const std::string &section, const std::vector<Item> &items, bool exact) const {
+  require(section, items, exact);
   if (items.empty()) return;
   try {
     read_hdf5(impl_->directory / kStateFile, section, items);
