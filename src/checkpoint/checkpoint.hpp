@@ -33,7 +33,7 @@ struct Item {
   void *data = nullptr;
   // In place of data, for tensors that no memory holds whole: gives bytes [first, first + bytes). Called by the writer's thread,
   // tensor by tensor in the order of the sections and front to back. What it throws ends the writing.
-  std::function<void(std::uint64_t first, std::size_t bytes, void *to)> produce;
+  std::function<void(std::uint64_t first, std::size_t bytes, void *to)> produce = {};
   std::size_t size() const; // elements
   std::size_t bytes() const { return size() * bytes_of(type); }
 };

@@ -104,9 +104,14 @@ std::uint64_t write_item(hid_t group, const Item &item) {
       space(space_of(item), H5Sclose, item.name);
   const Handle list(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, item.name);
   forget_times(list);
+  // A produced tensor is only given its place here; its bytes follow when the file is closed.
+  if (item.produce && (H5Pset_alloc_time(list, H5D_ALLOC_TIME_EARLY) < 0 ||
+                       H5Pset_fill_time(list, H5D_FILL_TIME_NEVER) < 0))
+    fail("placing " + item.name);
   Handle set(H5Dcreate2(group, item.name.c_str(), type, space, H5P_DEFAULT, list, H5P_DEFAULT),
              H5Dclose, "creating " + item.name);
-  if (item.size() > 0 && H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, item.data) < 0)
+  if (item.size() > 0 && !item.produce &&
+      H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, item.data) < 0)
     fail("writing " + item.name);
   const haddr_t offset = item.size() > 0 ? H5Dget_offset(set) : 0;
   if (offset == HADDR_UNDEF) fail("placing " + item.name);

@@ -70,6 +70,8 @@ void parse(Manifest &m) {
   const auto &file = j.at("files").at(kStateFile);
   file.at("bytes").get_to(m.state.bytes);
   file.at("xxh3_128").get_to(m.state.xxh3_128);
+  for (const auto &[name, sum] : j.at("files").items())
+    if (name != kStateFile) m.texts[name] = sum.at("xxh3_128").get<std::string>();
   std::set<std::string> names;
   for (const auto &s : j.at("sections")) {
     StoredSection section{s.at("name").get<std::string>(), s.at("scalars"), {}};
@@ -111,17 +113,22 @@ FileSum sum_of(const fs::path &path) {
 }
 
 nlohmann::json make_manifest(const Snapshot &snapshot, const FileSum &state,
-                             const TensorOffsets &offsets) {
+                             const TensorOffsets &offsets, const Sums &sums) {
   nlohmann::json m;
   m["format"] = "hadal checkpoint";
   m["format_version"] = kFormatVersion;
   m["step"] = snapshot.step;
   m["written"] = base::utc_now();
   m["revision"] = base::revision();
-  m["state_hash"] = snapshot.state_hash;
+  m["state_hash"] = snapshot.state_hash.empty() ? sums.state_hash : snapshot.state_hash;
   m["info"] = snapshot.info;
   m["deck"] = snapshot.deck;
   m["files"] = {{kStateFile, {{"bytes", state.bytes}, {"xxh3_128", state.xxh3_128}}}};
+  const auto text = [&m](const std::string &name, const std::string &content) {
+    m["files"][name] = {{"bytes", content.size()}, {"xxh3_128", base::hash128(content).hex()}};
+  };
+  if (!snapshot.tokenizer.empty()) text("tokenizer.json", snapshot.tokenizer);
+  for (const auto &[name, content] : snapshot.companions) text(name, content);
   m["sections"] = nlohmann::json::array();
   for (std::size_t s = 0; s < snapshot.sections.size(); ++s) {
     const Section &section = snapshot.sections[s];
@@ -133,7 +140,7 @@ nlohmann::json make_manifest(const Snapshot &snapshot, const FileSum &state,
                                 {"shape", item.shape},
                                 {"type", name_of(item.type)},
                                 {"offset", offsets[s][i]},
-                                {"xxh3_128", base::hash128(item.data, item.bytes()).hex()}});
+                                {"xxh3_128", sums.xxh3_128[s][i]}});
     }
     m["sections"].push_back(std::move(out));
   }

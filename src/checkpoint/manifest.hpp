@@ -4,11 +4,13 @@
 // checksum). Parsing is strict and complete: a file that is not what this program wrote is a fault
 // with a name (E211, E212), never a crash later.
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "checkpoint/checkpoint.hpp"
 #include "checkpoint/hdf5_file.hpp"
+#include "checkpoint/stream.hpp"
 
 namespace checkpoint {
 
@@ -38,12 +40,13 @@ struct Manifest {
   std::int64_t step = 0;
   std::string deck, state_hash;
   FileSum state;
+  std::map<std::string, std::string> texts; // tokenizer.json and companions: XXH3-128
   std::vector<StoredSection> sections;
 };
 
-// What is written; offsets are those that write_hdf5 returned.
+// What is written; offsets are those that write_hdf5 returned, sums those of fill_and_sum.
 nlohmann::json make_manifest(const Snapshot &snapshot, const FileSum &state,
-                             const TensorOffsets &offsets);
+                             const TensorOffsets &offsets, const Sums &sums);
 // The content of DONE for a manifest's text.
 std::string seal_of(const std::string &manifest);
 // Reads and checks manifest.json against DONE: faults E210 (no DONE), E211 (damaged), E212 (other

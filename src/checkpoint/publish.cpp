@@ -56,14 +56,17 @@ void require_space(const fs::path &directory, const Snapshot &s) {
 
 std::uint64_t write_partial(const fs::path &partial, const Snapshot &s) {
   const TensorOffsets offsets = write_hdf5(partial / kStateFile, s.sections);
+  const Sums sums = fill_and_sum(partial / kStateFile, s.sections, offsets, s.state_hash.empty());
   sync(partial / kStateFile);
   const FileSum sum = sum_of(partial / kStateFile);
   const auto replace = nlohmann::json::error_handler_t::replace;
-  const std::string manifest = make_manifest(s, sum, offsets).dump(1, ' ', false, replace) + "\n";
+  const std::string manifest =
+      make_manifest(s, sum, offsets, sums).dump(1, ' ', false, replace) + "\n";
   const auto write = [&](const char *name, const std::string &text) {
     base::write_file_atomic(partial / name, text, Exit::checkpoint, "E201");
   };
   if (!s.tokenizer.empty()) write("tokenizer.json", s.tokenizer);
+  for (const auto &[name, content] : s.companions) write(name.c_str(), content);
   write("deck.toml", s.deck);
   write(kManifestFile, manifest);
   sync(partial);

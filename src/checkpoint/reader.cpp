@@ -10,6 +10,7 @@
 #include <fmt/ranges.h>
 #include <xxhash.h>
 
+#include "base/files.hpp"
 #include "base/hash.hpp"
 #include "base/log.hpp"
 #include "checkpoint/hdf5_file.hpp"
@@ -51,6 +52,8 @@ private:
   fs::path path_;
   int file_ = -1;
 };
+
+constexpr std::size_t kMostTextBytes = std::size_t{1} << 28;
 
 std::string shape_text(const Item &item) {
   return fmt::format("{} [{}]", name_of(item.type), fmt::join(item.shape, ", "));
@@ -161,6 +164,25 @@ std::int64_t Reader::step() const { return impl_->manifest.step; }
 std::string Reader::deck() const { return impl_->manifest.deck; }
 std::string Reader::state_hash() const { return impl_->manifest.state_hash; }
 
+std::optional<std::string> Reader::text_file(const std::string &name) const {
+  const fs::path path = impl_->directory / name;
+  const auto known = impl_->manifest.texts.find(name);
+  std::error_code error;
+  if (known == impl_->manifest.texts.end() && !fs::exists(path, error)) return std::nullopt;
+  std::string text = base::read_file(path, Exit::checkpoint, "E211", kMostTextBytes);
+  // Before these files stood in the manifest, or put there by hand: taken as they are.
+  if (known != impl_->manifest.texts.end() && base::hash128(text).hex() != known->second)
+    damaged(path, "does not match its checksum in the manifest");
+  return text;
+}
+
+std::vector<std::pair<std::string, std::string>> Reader::companions() const {
+  std::vector<std::pair<std::string, std::string>> all;
+  for (const char *name : kCompanions)
+    if (auto text = text_file(name)) all.emplace_back(name, std::move(*text));
+  return all;
+}
+
 std::vector<std::string> Reader::section_names() const {
   std::vector<std::string> names;
   for (const StoredSection &s : impl_->manifest.sections) names.push_back(s.name);
@@ -233,8 +255,7 @@ void Reader::read_part(const std::string &section, const std::string &tensor, st
                   "has no tensor " + tensor, "It comes from another model.");
 }
 
-void Reader::require(const std::string &section, const std::vector<Item> &items,
-                     bool exact) const {
+void Reader::require(const std::string &section, const std::vector<Item> &items, bool exact) const {
   require_intact(); // the whole file, before HDF5 sees it: damaged metadata never reaches the library
   std::map<std::string, Item> in_file;
   for (auto &item : describe(section)) in_file[item.name] = item;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <exception>
@@ -34,6 +35,10 @@ private:
 // Names are unique and none is a path: faults of the program, not of the disk.
 void check_names(const Snapshot &snapshot) {
   HADAL_CHECK(snapshot.step >= 0, "step {}", snapshot.step);
+  for (const auto &[name, content] : snapshot.companions)
+    HADAL_CHECK(std::find(std::begin(kCompanions), std::end(kCompanions), name) !=
+                    std::end(kCompanions),
+                "companion {}", name);
   std::set<std::string> sections;
   for (const Section &section : snapshot.sections) {
     const auto usable = [](const std::string &name) {
@@ -46,7 +51,8 @@ void check_names(const Snapshot &snapshot) {
     for (const Item &item : section.items) {
       HADAL_CHECK(usable(item.name) && items.insert(item.name).second, "{}/{}", section.name,
                   item.name);
-      HADAL_CHECK(item.data != nullptr || item.size() == 0, "{}/{}", section.name, item.name);
+      HADAL_CHECK(item.data != nullptr || item.produce || item.size() == 0, "{}/{}", section.name,
+                  item.name);
     }
   }
 }

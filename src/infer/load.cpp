@@ -67,12 +67,13 @@ template <class A> LoadedWeights<A> made_up_weights(Context &ctx, const arch::Di
 }
 
 data::Tokenizer load_tokenizer(const checkpoint::Reader &reader) {
-  const auto file = reader.directory() / "tokenizer.json";
-  if (!std::filesystem::exists(file))
-    throw base::UserError(base::Exit::checkpoint, "E263", file.string(), "no such file",
+  const std::string file = (reader.directory() / "tokenizer.json").string();
+  const auto text = reader.text_file("tokenizer.json");
+  if (!text)
+    throw base::UserError(base::Exit::checkpoint, "E263", file, "no such file",
                           "This checkpoint was written without a tokenizer. Put the tokenizer.json "
                           "of its data beside it.");
-  return data::Tokenizer::load(file);
+  return data::Tokenizer::from_json(*text, file);
 }
 
 template LoadedWeights<float> load_weights(Context &, const checkpoint::Reader &,

@@ -142,6 +142,7 @@ private:
     if (auto reader = find_restart(o_, launch_)) {
       check_same_model(*reader);
       state_.read(ctx, *reader, false);
+      companions_ = reader->companions();
       tell_changes(*reader);
       base::log::info("restart from {} (step {}, state hash {})", reader->directory().string(),
                       reader->step(), reader->state_hash());
@@ -152,6 +153,7 @@ private:
         const auto source = checkpoint::Reader::open(o_.run.init_from);
         check_same_model(source);
         state_.read(ctx, source, true);
+        companions_ = source.companions();
         base::log::info("weights from {} (step {})", source.directory().string(), source.step());
       }
       if (state_.average.extent(0) > 0)
@@ -317,6 +319,7 @@ private:
     s.info["phase"] = "pretrain";
     s.tokenizer = base::read_file(data::directory_of(o_.data, o_.deck_path) / "tokenizer.json",
                                   Exit::data, "E100");
+    s.companions = companions_;
     s.sections = state_.sections(trainer_.context(), true);
     s.state_hash = checkpoint::state_hash(s.sections);
     writer_.start(std::move(s));
@@ -363,6 +366,7 @@ private:
   Trainer<A> trainer_;
   checkpoint::Writer writer_;
   std::map<std::int64_t, std::int64_t> roll_backs_;
+  std::vector<std::pair<std::string, std::string>> companions_; // files that travel with the model
   std::string failure_;
   double peak_ = 1, flops_per_token_ = 0, longest_step_ = 0;
   std::int64_t first_step_ = 0, last_checkpoint_ = -1;

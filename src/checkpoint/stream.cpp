@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "checkpoint/stream.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <xxhash.h>
+
+#include "base/hash.hpp"
+
+namespace checkpoint {
+namespace {
+
+constexpr std::size_t kPiece = 16 * StateHash::kBlockBytes;
+
+// The file that the pieces go to; opened at the first of them.
+class Places {
+public:
+  explicit Places(const std::filesystem::path &path) : path_(path) {}
+  ~Places() {
+    if (file_ >= 0) ::close(file_);
+  }
+  Places(const Places &) = delete;
+  void write(std::uint64_t offset, const char *data, std::size_t bytes) {
+    if (file_ < 0) file_ = ::open(path_.c_str(), O_WRONLY | O_CLOEXEC);
+    if (file_ < 0) throw Hdf5Failure(std::strerror(errno));
+    while (bytes > 0) {
+      const ssize_t n = ::pwrite(file_, data, bytes, static_cast<off_t>(offset));
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) throw Hdf5Failure(n < 0 ? std::strerror(errno) : "nothing was written");
+      data += n, offset += static_cast<std::uint64_t>(n), bytes -= static_cast<std::size_t>(n);
+    }
+  }
+  // Dirty pages do not pile up: they are sent to the disk as the writing goes on.
+  void flush(std::uint64_t offset, std::size_t bytes) {
+#if defined(SYNC_FILE_RANGE_WRITE)
+    ::sync_file_range(file_, static_cast<off_t>(offset), static_cast<off_t>(bytes),
+                      SYNC_FILE_RANGE_WRITE);
+#endif
+  }
+
+private:
+  std::filesystem::path path_;
+  int file_ = -1;
+};
+
+class Digest {
+public:
+  Digest() : state_(XXH3_createState()) { XXH3_128bits_reset(state_); }
+  ~Digest() { XXH3_freeState(state_); }
+  Digest(const Digest &) = delete;
+  void add(const void *data, std::size_t bytes) { XXH3_128bits_update(state_, data, bytes); }
+  std::string hex() const {
+    const XXH128_hash_t hash = XXH3_128bits_digest(state_);
+    return base::Hash128{hash.high64, hash.low64}.hex();
+  }
+
+private:
+  XXH3_state_t *state_;
+};
+
+std::string fill(const Item &item, const std::string &name, std::uint64_t offset, Places &places,
+                 std::vector<char> &piece, StateHash &hash) {
+  Digest digest;
+  const std::uint64_t bytes = item.bytes();
+  if (bytes == 0) hash.add_block(name, 0, nullptr, 0);
+  for (std::uint64_t first = 0; first < bytes; first += kPiece) {
+    const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, bytes - first));
+    piece.resize(std::max(piece.size(), n));
+    item.produce(first, n, piece.data());
+    digest.add(piece.data(), n);
+    for (std::size_t at = 0; at < n; at += StateHash::kBlockBytes)
+      hash.add_block(name, (first + at) / StateHash::kBlockBytes, piece.data() + at,
+                     std::min(StateHash::kBlockBytes, n - at));
+    places.write(offset + first, piece.data(), n);
+    places.flush(offset + first, n);
+  }
+  return digest.hex();
+}
+
+} // namespace
+
+Sums fill_and_sum(const std::filesystem::path &path, const std::vector<Section> &sections,
+                  const TensorOffsets &offsets, bool with_state_hash) {
+  Sums sums;
+  StateHash hash;
+  Places places(path);
+  std::vector<char> piece;
+  for (std::size_t s = 0; s < sections.size(); ++s) {
+    auto &of_section = sums.xxh3_128.emplace_back();
+    for (std::size_t i = 0; i < sections[s].items.size(); ++i) {
+      const Item &item = sections[s].items[i];
+      const std::string name = sections[s].name + "/" + item.name;
+      if (item.produce) {
+        of_section.push_back(fill(item, name, offsets[s][i], places, piece, hash));
+      } else {
+        of_section.push_back(base::hash128(item.data, item.bytes()).hex());
+        if (with_state_hash) hash.add(name, item.data, item.bytes());
+      }
+    }
+    const std::string scalars = sections[s].scalars.dump();
+    hash.add(sections[s].name, scalars.data(), scalars.size());
+  }
+  if (with_state_hash) sums.state_hash = hash.hex();
+  return sums;
+}
+
+} // namespace checkpoint
