@@ -176,21 +176,21 @@ private:
 
   std::string refusal(const std::string &what) const override {
     switch (in_) {
-    case In::nothing: fail(fmt::format("the header is {}; an object is needed", what));
+    case In::nothing: return fmt::format("the header is {}; an object is needed", what);
     case In::metadata:
-      fail(fmt::format("__metadata__: {} is {}; a text is needed", shown(key_), what));
+      return fmt::format("__metadata__: {} is {}; a text is needed", shown(key_), what);
     case In::top:
-      fail(fmt::format("{} is {}; an object is needed",
-                       key_ == kMetadata ? kMetadata : tensor(key_), what));
+      return fmt::format("{} is {}; an object is needed",
+                         key_ == kMetadata ? kMetadata : tensor(key_), what);
     case In::entry:
-      fail(fmt::format("{}: {} is {}; {} is needed", tensor(header.entries.back().name), key_, what,
-                       key_ == "dtype" ? "a text" : "an array"));
+      return fmt::format("{}: {} is {}; {} is needed", tensor(header.entries.back().name), key_,
+                         what, key_ == "dtype" ? "a text" : "an array");
     case In::shape:
     case In::offsets: break;
     }
-    fail(fmt::format("{}: {} holds {}; only whole numbers from 0 to {} are allowed",
-                     tensor(header.entries.back().name), key_, what,
-                     in_ == In::shape ? "2^63-1" : "2^64-1"));
+    return fmt::format("{}: {} holds {}; only whole numbers from 0 to {} are allowed",
+                       tensor(header.entries.back().name), key_, what,
+                       in_ == In::shape ? "2^63-1" : "2^64-1");
   }
 
   In in_ = In::nothing;

@@ -114,13 +114,13 @@ private:
   }
 
   std::string refusal(const std::string &what) const override {
-    if (depth_.empty()) fail(fmt::format("the index is {}; an object is needed", what));
+    if (depth_.empty()) return fmt::format("the index is {}; an object is needed", what);
     if (in_map())
-      fail(fmt::format("weight_map: the file of tensor {} is {}; a text is needed",
-                       shown(index.files.back().first), what));
+      return fmt::format("weight_map: the file of tensor {} is {}; a text is needed",
+                         shown(index.files.back().first), what);
     if (at_total())
-      fail(fmt::format("metadata.total_size is {}; a whole number of bytes is needed", what));
-    fail(fmt::format("{} is {}; an object is needed", top_, what));
+      return fmt::format("metadata.total_size is {}; a whole number of bytes is needed", what);
+    return fmt::format("{} is {}; an object is needed", top_, what);
   }
 
   std::vector<std::set<std::string>> depth_; // keys of every open object (none for arrays)
