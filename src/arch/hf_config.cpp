@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "arch/fingerprint.hpp"
 #include "arch/json_reader.hpp"
 #include "arch/options.hpp"
 #include "base/error.hpp"
@@ -44,6 +45,11 @@ void refuse_what_we_do_not_have(const JsonReader &r, const Dims &d) {
     r.fail("num_key_value_heads", "E055",
            fmt::format("latent attention has as many as num_attention_heads, {}.", d.heads));
   }
+  if (d.norm_eps != 1e-6) {
+    r.fail("rms_norm_eps", "E055",
+           "public code uses 1e-6 in the norms of the latents whatever stands here; with another "
+           "value the norms would differ; 1e-06.");
+  }
   if (!r.boolean_or("rope_interleave", true)) {
     r.fail("rope_interleave", "E055",
            "rotated pairs are neighbours (2i, 2i+1), as in the published weights; true.");
@@ -75,6 +81,18 @@ void read_router(const JsonReader &r, bool v3, Dims &d) {
            "routed_scaling_factor to 1 "
            "or norm_topk_prob to false.");
   }
+}
+
+// FP8 as DeepSeek publishes it is the one quantization that is understood.
+void refuse_other_quantization(const JsonReader &r) {
+  if (!r.has("quantization_config")) return;
+  const JsonReader q = r.object("quantization_config");
+  if (q.word("quant_method") != "fp8")
+    q.fail("quant_method", "E055", "fp8, with one scale for each block of 128 x 128.");
+  if (q.word_or("fmt", "e4m3") != "e4m3") q.fail("fmt", "E055", "e4m3.");
+  if (!q.has("weight_block_size") ||
+      q.members().at("weight_block_size") != nlohmann::json::array({128, 128}))
+    q.fail("weight_block_size", "E055", "[128, 128].");
 }
 
 struct Rope {
@@ -146,13 +164,18 @@ void read_attention(const JsonReader &r, Dims &d) {
 } // namespace
 
 Dims dims_from_hf_config(std::string_view text, const std::string &where) {
+  return read_hf_config(text, where).dims;
+}
+
+HfConfig read_hf_config(std::string_view text, const std::string &where) {
   const nlohmann::json document = JsonReader::parse(text, where);
   const JsonReader r(document, text, where);
   const std::string type = r.word("model_type");
   if (type != "deepseek_v3" && type != "deepseek_v2")
     r.fail("model_type", "E051", "deepseek_v3 or deepseek_v2.");
 
-  Dims d;
+  HfConfig config;
+  Dims &d = config.dims;
   d.vocabulary = r.integer("vocab_size", 2, 1 << 24);
   d.model = r.integer("hidden_size", 1, kWidth);
   d.layers = r.integer("num_hidden_layers", 1, 1024);
@@ -161,13 +184,24 @@ Dims dims_from_hf_config(std::string_view text, const std::string &where) {
   d.norm_eps = r.real("rms_norm_eps", 1e-12, 1e-2);
   d.init_std = r.real_or("initializer_range", d.init_std, 0.0, 1.0);
   d.mtp_depth = r.integer_or("num_nextn_predict_layers", 0, 0, 2);
+  // Not a public key: written by this program where a model differs from what other engines take for granted.
+  const std::string hidden = r.word_or("hadal_mtp_hidden", "post_norm");
+  if (hidden != "post_norm" && hidden != "pre_norm")
+    r.fail("hadal_mtp_hidden", "E055", "post_norm or pre_norm.");
+  d.mtp_hidden = hidden == "pre_norm" ? MtpHidden::pre_norm : MtpHidden::post_norm;
   read_attention(r, d);
   read_router(r, type == "deepseek_v3", d);
   read_rotation(r, d);
   refuse_what_we_do_not_have(r, d);
   if (const auto found = contradiction(d))
     r.fail(hf_key(*found), found->number.c_str(), found->advice);
-  return d;
+  refuse_other_quantization(r);
+  config.max_positions = r.integer_or("max_position_embeddings", 4096, 1, Index{1} << 40);
+  // The sequence-wise balance loss; seq_aux = false would be another loss, which cannot be compared.
+  if (r.has("aux_loss_alpha") && r.boolean_or("seq_aux", true))
+    config.training.emplace_back("balance.alpha",
+                                 fingerprint_text(r.real("aux_loss_alpha", 0.0, 1e6)));
+  return config;
 }
 
 } // namespace arch

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "arch/counts.hpp"
+#include "deck/print.hpp"
 
 namespace arch {
 namespace {
@@ -98,6 +99,15 @@ Dims read_dims(deck::Deck &deck) {
   if (const auto found = contradiction(dims))
     deck.fail(found->table, found->key, found->number, found->advice);
   return dims;
+}
+
+std::string deck_text(const Dims &dims) {
+  Dims d = dims;
+  return deck::print_table("model", ModelOptions{d}) + '\n' +
+         deck::print_table("model.attention", AttentionOptions{d}) + '\n' +
+         deck::print_table("model.router", RouterOptions{d}) + '\n' +
+         deck::print_table("model.rope", RopeOptions{d}) + '\n' +
+         deck::print_table("mtp", MtpOptions{d});
 }
 
 std::vector<std::pair<std::string, std::vector<deck::KeyInfo>>> declared_keys() {

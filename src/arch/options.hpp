@@ -111,6 +111,9 @@ struct MtpOptions {
 // Reads the five tables and checks them against each other (E040..). Complains with file:line. Leaves other tables alone.
 Dims read_dims(deck::Deck &deck);
 
+// The five tables as deck text: read_dims gives the same dims.
+std::string deck_text(const Dims &dims);
+
 // A contradiction between dims that are each within range: the deck key to blame and what is allowed.
 struct Contradiction {
   std::string table, key, number, advice;

@@ -37,6 +37,12 @@ public:
             std::string_view advice);
   Exit code() const { return code_; }
   const std::string &number() const { return number_; }
+  // The same fault with another exit code: a config.json is a deck to one command, a foreign file to another.
+  UserError with(Exit code) const {
+    UserError other = *this;
+    other.code_ = code;
+    return other;
+  }
 
 private:
   Exit code_;

@@ -175,6 +175,13 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte *>(data_), size_);
 }
 
+void MappedFile::release(std::size_t first, std::size_t bytes) const {
+  if (data_ == nullptr || bytes == 0 || first >= size_) return;
+  static const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const std::size_t begin = first / page * page, end = std::min(size_, first + bytes);
+  ::madvise(const_cast<std::byte *>(data_) + begin, end - begin, MADV_DONTNEED);
+}
+
 DirectoryLock::DirectoryLock(const fs::path &directory) {
   const fs::path path = directory / ".lock";
   Descriptor file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));

@@ -34,6 +34,8 @@ public:
   const std::byte *data() const { return data_; }
   std::size_t size() const { return size_; }
   std::string_view text() const { return {reinterpret_cast<const char *>(data_), size_}; }
+  // Gives the pages of [first, first + bytes) back to the system; they are read again when needed.
+  void release(std::size_t first, std::size_t bytes) const;
 
 private:
   const std::byte *data_ = nullptr;
