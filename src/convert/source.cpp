@@ -2,6 +2,7 @@
 #include "convert/source.hpp"
 
 #include "arch/options.hpp"
+#include "convert/hf_tensors.hpp"
 #include "deck/deck.hpp"
 
 namespace convert {
@@ -38,11 +39,26 @@ Source::Source(checkpoint::Reader reader, std::string section)
   for (const auto &spec : registry_)
     wanted.push_back({spec.name, spec.shape, checkpoint::Type::f32, nullptr, nullptr});
   reader_.require(section_, wanted);
+  if (section_ != "weights") return;
+  for (const char *extra : {kScalesSection, kCopiesSection})
+    if (reader_.has(extra))
+      for (const auto &item : reader_.describe(extra))
+        if (item.type == checkpoint::Type::f32)
+          extras_.insert(std::string(extra) + "/" + item.name);
 }
 
 void Source::read(const std::string &tensor, std::uint64_t first, std::size_t count,
                   float *to) const {
   reader_.read_part(section_, tensor, first * sizeof(float), count * sizeof(float), to);
+}
+
+bool Source::has_extra(const std::string &section, const std::string &tensor) const {
+  return extras_.count(section + "/" + tensor) > 0;
+}
+
+void Source::read_extra(const std::string &section, const std::string &tensor, std::uint64_t first,
+                        std::size_t count, float *to) const {
+  reader_.read_part(section, tensor, first * sizeof(float), count * sizeof(float), to);
 }
 
 } // namespace convert

@@ -3,6 +3,7 @@
 // A checkpoint as converters see it: dims from its resolved deck, tensors as streams of FP32 numbers.
 #include <cstdint>
 #include <filesystem>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,10 @@ public:
   std::int64_t max_positions() const { return max_positions_; }
   // Elements [first, first + count) of a registry tensor, row-major, FP32.
   void read(const std::string &tensor, std::uint64_t first, std::size_t count, float *to) const;
+  // Tensors that an import left beside the weights (convert/hf_tensors.hpp); of no other section than "weights".
+  bool has_extra(const std::string &section, const std::string &tensor) const;
+  void read_extra(const std::string &section, const std::string &tensor, std::uint64_t first,
+                  std::size_t count, float *to) const;
 
 private:
   Source(checkpoint::Reader reader, std::string section);
@@ -31,6 +36,7 @@ private:
   arch::Dims dims_;
   std::vector<arch::TensorSpec> registry_;
   std::int64_t max_positions_ = 0;
+  std::set<std::string> extras_; // "section/tensor"
 };
 
 } // namespace convert
