@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // hadal generate CHECKPOINT --prompt TEXT: the model of a checkpoint goes on with a text, on standard output as it comes.
+// --chat TEXT: it answers one turn of a user.
 #include <algorithm>
 #include <cstdio>
 #include <memory>
@@ -7,6 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "app/commands/chat.hpp"
 #include "app/commands/commands.hpp"
 #include "app/kokkos_session.hpp"
 #include "base/clock.hpp"
@@ -19,9 +21,9 @@ namespace app {
 namespace {
 
 struct GenerateArguments {
-  std::string checkpoint, prompt, precision = "deck";
+  std::string checkpoint, prompt, chat, form, precision = "deck";
   infer::SamplingOptions sampling;
-  bool no_stop = false, special = false;
+  bool no_stop = false, special = false, chats = false;
 };
 
 void print(std::string_view bytes) {
@@ -47,9 +49,17 @@ Habits habits(const checkpoint::Reader &reader) {
   return {precision.compute == train::Compute::bf16, data.mask_documents, batch.sequence};
 }
 
-// A document stands behind the end of another in training, unless documents are masked from each other.
+// A document stands behind the end of another in training, unless documents are masked from each other. A chat begins with
+// its own marker.
 std::vector<data::Token> prompt_tokens(const GenerateArguments &a, const data::Tokenizer &tokenizer,
-                                       const Habits &habits) {
+                                       const checkpoint::Reader &reader, const Habits &habits) {
+  if (a.chats) {
+    data::chat::Message turn;
+    turn.content = a.chat;
+    return data::chat::encode({turn}, tokenizer, {form_of(a.form, reader), true}, a.special,
+                              "--chat")
+        .tokens;
+  }
   std::vector<data::Token> tokens;
   if (!habits.masked || a.prompt.empty()) tokens.push_back(tokenizer.eos());
   const auto text = tokenizer.encode(a.prompt, a.special);
@@ -60,7 +70,7 @@ std::vector<data::Token> prompt_tokens(const GenerateArguments &a, const data::T
 template <class A>
 int speak(const GenerateArguments &a, const checkpoint::Reader &reader, const Habits &habits) {
   const data::Tokenizer tokenizer = infer::load_tokenizer(reader);
-  const auto prompt = prompt_tokens(a, tokenizer, habits);
+  const auto prompt = prompt_tokens(a, tokenizer, reader, habits);
   const arch::Dims dims = infer::dims_of(reader);
   const auto capacity = static_cast<tensor::Index>(prompt.size()) + a.sampling.max_tokens;
   const tensor::Index rows = std::min<tensor::Index>(prompt.size(), infer::Generator<A>::kRows);
@@ -72,7 +82,7 @@ int speak(const GenerateArguments &a, const checkpoint::Reader &reader, const Ha
     fmt::print(stderr,
                "note: {} tokens with the prompt; the model was trained on sequences of {}\n",
                capacity, habits.sequence);
-  print(a.prompt);
+  if (!a.chats) print(a.prompt);
   const int vocabulary = std::min(tokenizer.size(), static_cast<int>(dims.vocabulary));
   infer::Utf8Stream characters;
   const base::Stopwatch watch;
@@ -111,7 +121,14 @@ void add_generate(CLI::App &program, Action &action) {
   auto a = std::make_shared<GenerateArguments>();
   command->add_option("CHECKPOINT", a->checkpoint, "a step directory, or a run's (its newest)")
       ->required();
-  command->add_option("--prompt", a->prompt, "the text to go on with")->required();
+  CLI::Option *prompt = command->add_option("--prompt", a->prompt, "the text to go on with");
+  CLI::Option *chat = command->add_option("--chat", a->chat, "a user's turn: print the answer");
+  prompt->excludes(chat);
+  command
+      ->add_option("--form", a->form,
+                   "of chats, original or corrected; by default as the checkpoint's template says")
+      ->needs(chat)
+      ->check(CLI::IsMember({"original", "corrected"}));
   command->add_option("--max-tokens", a->sampling.max_tokens, "tokens to generate at most")
       ->capture_default_str()
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20));
@@ -130,7 +147,11 @@ void add_generate(CLI::App &program, Action &action) {
       ->check(CLI::IsMember({"deck", "f32", "bf16"}));
   command->add_flag("--no-stop", a->no_stop, "go on behind the end of a document");
   command->add_flag("--special", a->special, "the text of added tokens in the prompt is their ids");
-  command->callback([a, &action] { action = [a] { return generate(*a); }; });
+  command->callback([a, prompt, chat, &action] {
+    if (prompt->count() + chat->count() == 0) throw CLI::RequiredError("--prompt or --chat");
+    a->chats = chat->count() > 0;
+    action = [a] { return generate(*a); };
+  });
 }
 
 } // namespace app

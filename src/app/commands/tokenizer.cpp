@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// hadal tokenizer train|encode|decode (docs/tokenizer.md).
+// hadal tokenizer train|encode|decode (docs/tokenizer.md); chat and template are in chat.cpp.
 #include <charconv>
 #include <cstdio>
 #include <memory>
@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "app/commands/chat.hpp"
 #include "app/commands/commands.hpp"
 #include "base/clock.hpp"
 #include "base/files.hpp"
@@ -120,7 +121,8 @@ int decode(const CodeArguments &arguments) {
 } // namespace
 
 void add_tokenizer(CLI::App &program, Action &action) {
-  CLI::App *command = program.add_subcommand("tokenizer", "train a tokenizer, encode, decode");
+  CLI::App *command =
+      program.add_subcommand("tokenizer", "train a tokenizer, encode, decode, chats");
   command->require_subcommand(1);
 
   auto training = std::make_shared<TrainArguments>();
@@ -151,6 +153,8 @@ void add_tokenizer(CLI::App &program, Action &action) {
       ->capture_default_str();
   one->add_flag("--skip-special", coding->skip_special, "leave added tokens out");
   one->callback([coding, &action] { action = [coding] { return decode(*coding); }; });
+
+  add_tokenizer_chat(*command, action);
 }
 
 } // namespace app
