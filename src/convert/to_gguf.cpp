@@ -166,9 +166,9 @@ private:
 
 void say_what_differs(const arch::Dims &d, const Plan &plan) {
   if (d.mtp_depth > 0)
-    base::log::warn("the {} multi-token prediction module{} left out: no GGUF of this kind of "
-                    "model has them",
-                    d.mtp_depth, d.mtp_depth == 1 ? " is" : "s are");
+    base::log::warn("multi-token prediction modules are left out ({}): files of this kind of model "
+                    "have none",
+                    d.mtp_depth);
   if (d.moe() && d.shared == 0)
     base::log::warn("llama.cpp asks for a shared expert; one of zeros is written, which adds "
                     "nothing to what the model computes");
