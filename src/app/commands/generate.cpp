@@ -8,11 +8,12 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include "app/commands/chat.hpp"
 #include "app/commands/commands.hpp"
+#include "app/commands/prompt.hpp"
 #include "app/kokkos_session.hpp"
 #include "base/clock.hpp"
 #include "base/error.hpp"
+#include "base/output_file.hpp"
 #include "infer/generator.hpp"
 #include "infer/load.hpp"
 #include "train/options.hpp"
@@ -21,9 +22,10 @@ namespace app {
 namespace {
 
 struct GenerateArguments {
-  std::string checkpoint, prompt, chat, form, precision = "deck";
+  std::string checkpoint, precision = "deck", logits;
+  PromptArguments prompt;
   infer::SamplingOptions sampling;
-  bool no_stop = false, special = false, chats = false;
+  bool no_stop = false;
 };
 
 void print(std::string_view bytes) {
@@ -49,29 +51,26 @@ Habits habits(const checkpoint::Reader &reader) {
   return {precision.compute == train::Compute::bf16, data.mask_documents, batch.sequence};
 }
 
-// A document stands behind the end of another in training, unless documents are masked from each other. A chat begins with
-// its own marker.
-std::vector<data::Token> prompt_tokens(const GenerateArguments &a, const data::Tokenizer &tokenizer,
-                                       const checkpoint::Reader &reader, const Habits &habits) {
-  if (a.chats) {
-    data::chat::Message turn;
-    turn.content = a.chat;
-    return data::chat::encode({turn}, tokenizer, {form_of(a.form, reader), true}, a.special,
-                              "--chat")
-        .tokens;
+// The logits behind every token of the prompt, decoded one by one: raw FP32, [tokens, vocabulary].
+template <class A>
+const std::vector<float> *write_logits(tensor::Context &ctx, infer::Generator<A> &generator,
+                                       const std::vector<data::Token> &prompt,
+                                       const std::string &path) {
+  base::OutputFile file(path, base::Exit::machine, "E075");
+  const std::vector<float> *logits = nullptr;
+  for (const data::Token token : prompt) {
+    logits = &generator.append(ctx, {token});
+    file.write({reinterpret_cast<const char *>(logits->data()), logits->size() * sizeof(float)});
   }
-  std::vector<data::Token> tokens;
-  if (!habits.masked || a.prompt.empty()) tokens.push_back(tokenizer.eos());
-  const auto text = tokenizer.encode(a.prompt, a.special);
-  tokens.insert(tokens.end(), text.begin(), text.end());
-  return tokens;
+  file.finish();
+  return logits;
 }
 
 template <class A>
 int speak(const GenerateArguments &a, const checkpoint::Reader &reader, const Habits &habits) {
   const data::Tokenizer tokenizer = infer::load_tokenizer(reader);
-  const auto prompt = prompt_tokens(a, tokenizer, reader, habits);
   const arch::Dims dims = infer::dims_of(reader);
+  const auto prompt = prompt_tokens(a.prompt, tokenizer, reader, habits.masked, dims.vocabulary);
   const auto capacity = static_cast<tensor::Index>(prompt.size()) + a.sampling.max_tokens;
   const tensor::Index rows = std::min<tensor::Index>(prompt.size(), infer::Generator<A>::kRows);
   tensor::Arena arena("generate", infer::Generator<A>::arena_bytes(dims, capacity, rows));
@@ -82,11 +81,13 @@ int speak(const GenerateArguments &a, const checkpoint::Reader &reader, const Ha
     fmt::print(stderr,
                "note: {} tokens with the prompt; the model was trained on sequences of {}\n",
                capacity, habits.sequence);
-  if (!a.chats) print(a.prompt);
+  if (a.prompt.kind == PromptArguments::Kind::text) print(a.prompt.text);
   const int vocabulary = std::min(tokenizer.size(), static_cast<int>(dims.vocabulary));
   infer::Utf8Stream characters;
   const base::Stopwatch watch;
-  const std::vector<float> *logits = &generator.append(ctx, prompt);
+  const std::vector<float> *logits = a.logits.empty()
+                                         ? &generator.append(ctx, prompt)
+                                         : write_logits(ctx, generator, prompt, a.logits);
   const double prompt_seconds = watch.seconds();
   std::int64_t spoken = 0;
   while (spoken < a.sampling.max_tokens) {
@@ -121,17 +122,24 @@ void add_generate(CLI::App &program, Action &action) {
   auto a = std::make_shared<GenerateArguments>();
   command->add_option("CHECKPOINT", a->checkpoint, "a step directory, or a run's (its newest)")
       ->required();
-  CLI::Option *prompt = command->add_option("--prompt", a->prompt, "the text to go on with");
-  CLI::Option *chat = command->add_option("--chat", a->chat, "a user's turn: print the answer");
-  prompt->excludes(chat);
+  PromptArguments &p = a->prompt;
+  CLI::Option *prompt = command->add_option("--prompt", p.text, "the text to go on with");
+  CLI::Option *chat = command->add_option("--chat", p.text, "a user's turn: print the answer");
+  CLI::Option *tokens =
+      command->add_option("--tokens", p.file, "a file of token ids in place of a text");
+  prompt->excludes(chat)->excludes(tokens);
+  chat->excludes(tokens);
   command
-      ->add_option("--form", a->form,
+      ->add_option("--form", p.form,
                    "of chats, original or corrected; by default as the checkpoint's template says")
       ->needs(chat)
       ->check(CLI::IsMember({"original", "corrected"}));
+  command->add_option(
+      "--logits", a->logits,
+      "write the logits behind each token of the prompt: FP32, [tokens, vocabulary]");
   command->add_option("--max-tokens", a->sampling.max_tokens, "tokens to generate at most")
       ->capture_default_str()
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20));
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 20));
   command->add_option("--temperature", a->sampling.temperature, "0: the most probable token always")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 100.0));
@@ -146,10 +154,12 @@ void add_generate(CLI::App &program, Action &action) {
       ->capture_default_str()
       ->check(CLI::IsMember({"deck", "f32", "bf16"}));
   command->add_flag("--no-stop", a->no_stop, "go on behind the end of a document");
-  command->add_flag("--special", a->special, "the text of added tokens in the prompt is their ids");
-  command->callback([a, prompt, chat, &action] {
-    if (prompt->count() + chat->count() == 0) throw CLI::RequiredError("--prompt or --chat");
-    a->chats = chat->count() > 0;
+  command->add_flag("--special", p.special, "the text of added tokens in the prompt is their ids");
+  command->callback([a, prompt, chat, tokens, &action] {
+    if (prompt->count() + chat->count() + tokens->count() == 0)
+      throw CLI::RequiredError("--prompt, --chat or --tokens");
+    if (chat->count() > 0) a->prompt.kind = PromptArguments::Kind::chat;
+    if (tokens->count() > 0) a->prompt.kind = PromptArguments::Kind::tokens;
     action = [a] { return generate(*a); };
   });
 }
