@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Goldens of the chat layout: conversations, and what transformers makes of them.
 Needs: pip install transformers==5.23.0 jinja2==3.1.6 tokenizers==0.23.3
-Usage: chat.py HADAL PUBLISHED [--corrected FILE] [--out FILE]
+Usage: chat.py HADAL PUBLISHED [--corrected FILE] [--tokenizer FILE] [--out FILE]
   HADAL        the program (it prints our Jinja texts)
   PUBLISHED    folder with tokenizer.json and tokenizer_config.json of DeepSeek-V3
   --corrected  a file with the template of DeepSeek-V3-0324: ours is held against it
+  --tokenizer  a tokenizer.json trained here: transformers' AutoTokenizer, with our tokenizer_config.json beside it, must
+               give the program's ids of texts and chats
 Texts of the original form come from the published template, ids from the published tokenizer (it knows nothing of
 our code). Texts of the corrected form come from our template, which must agree with --corrected. Ends with exit
 code 1 when a template of ours renders anything else than the published one."""
@@ -13,6 +15,7 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import tokenizers
@@ -100,8 +103,48 @@ def published_template(folder):
     return json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))["chat_template"]
 
 
-def ours(hadal, form):
-    return subprocess.run([hadal, "tokenizer", "template", "--form", form], check=True, capture_output=True).stdout.decode()
+def run(hadal, *words):
+    """What it prints; of an error, the error's text."""
+    done = subprocess.run([hadal, "tokenizer", *map(str, words)], check=False, capture_output=True)
+    return (done.stderr if done.returncode else done.stdout).decode()
+
+
+def ids(text):
+    return [int(word) if word.isdigit() else word for word in text.split()]
+
+
+def auto_tokenizer_faults(hadal, tokenizer):
+    """Every conversation and every text of it, by AutoTokenizer and by the program."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "tokenizer.json").write_bytes(tokenizer.read_bytes())
+        (folder / "tokenizer_config.json").write_text(run(hadal, "template", "--config", tokenizer), encoding="utf-8")
+        auto = transformers.AutoTokenizer.from_pretrained(folder)
+        for name, (messages, _) in CONVERSATIONS.items():
+            (folder / "chat").write_text(json.dumps(messages), encoding="utf-8")
+            theirs = auto.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+            if theirs != ids(run(hadal, "chat", folder, "--messages", folder / "chat", "--ids", "--content-specials")):
+                yield f"{name}: ids of the chat by AutoTokenizer"
+            text = "\n".join(m["content"] or "" for m in messages)
+            (folder / "text").write_bytes(text.encode())
+            if auto(text)["input_ids"] != ids(run(hadal, "encode", tokenizer, folder / "text", "--special")):
+                yield f"{name}: ids of the text by AutoTokenizer"
+
+
+def recognition_faults(hadal, published, others):
+    """With a published template beside the tokenizer the program takes its form without being told."""
+    messages = [user("Q1"), says("A1"), user("Q2")]  # the forms end it differently without a generation prompt
+    for form, template in others.items():
+        if template is None:
+            continue
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "tokenizer.json").symlink_to((published / "tokenizer.json").resolve())
+            (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+            (folder / "chat").write_text(json.dumps(messages), encoding="utf-8")
+            words = ("chat", folder, "--messages", folder / "chat", "--no-generation-prompt")
+            if run(hadal, *words) != render(template, messages, False) + "\n":
+                yield f"the published template of the {form} form is not recognized"
 
 
 def published_takes(template, messages):
@@ -133,13 +176,17 @@ def main():
     parser.add_argument("hadal")
     parser.add_argument("published", type=Path)
     parser.add_argument("--corrected", type=Path)
+    parser.add_argument("--tokenizer", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[2] / "tests/reference/chat/goldens.json")
     a = parser.parse_args()
-    texts = {form: ours(a.hadal, form) for form in BOTH}
+    texts = {form: run(a.hadal, "template", "--form", form) for form in BOTH}
     others = {"original": published_template(a.published),
               "corrected": a.corrected.read_text(encoding="utf-8") if a.corrected else None}
     encoder = tokenizers.Tokenizer.from_file(str(a.published / "tokenizer.json"))
     rows, faults, compared = goldens(texts, others, encoder)
+    faults += recognition_faults(a.hadal, a.published, others)
+    if a.tokenizer:
+        faults += auto_tokenizer_faults(a.hadal, a.tokenizer)
     if faults:
         sys.exit("\n".join(faults))
     head = {"made_by": "tools/golden/chat.py",
