@@ -102,8 +102,10 @@ Tensors take(const HfFiles &files, const TensorSpec &spec, std::set<std::string>
   return found;
 }
 
-// Buffers of old writers that hold nothing of the model.
-bool without_meaning(const std::string &name) { return name.ends_with("rotary_emb.inv_freq"); }
+// What holds nothing of the model: buffers of old writers, and tensors without elements (networks of no shared experts).
+bool without_meaning(const std::string &name, const st::Entry &entry) {
+  return entry.size() == 0 || name.ends_with("rotary_emb.inv_freq");
+}
 
 bool behind_main_model(const std::string &name, const arch::Dims &dims) {
   constexpr const char *kLayers = "model.layers.";
@@ -167,7 +169,7 @@ std::pair<std::string, std::string> hf_mtp_copies(const arch::Dims &dims, Index 
 std::vector<Section> sections_of(const HfFiles &files, const arch::Dims &dims, bool without_mtp) {
   std::set<std::string> unused;
   for (const auto &[name, tensor] : files.tensors())
-    if (!without_meaning(name) && !(without_mtp && behind_main_model(name, dims)))
+    if (!without_meaning(name, tensor.entry) && !(without_mtp && behind_main_model(name, dims)))
       unused.insert(name);
   Section weights{"weights", {}, nlohmann::json::object()},
       scales{kScalesSection, {}, weights.scalars}, copies{kCopiesSection, {}, weights.scalars};
