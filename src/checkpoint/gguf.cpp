@@ -2,18 +2,13 @@
 #include "checkpoint/gguf.hpp"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
-#include <fcntl.h>
-#include <sys/file.h>
 #include <sys/statvfs.h>
-#include <unistd.h>
-#include <utility>
 
 #include <fmt/format.h>
 
 #include "base/error.hpp"
-#include "base/files.hpp"
+#include "base/output_file.hpp"
 #include "base/text.hpp"
 
 namespace checkpoint::gguf {
@@ -65,6 +60,19 @@ std::string header_of(const KeyValues &keys, const std::vector<Tensor> &tensors)
   return header;
 }
 
+// A missing gigabyte is said before an hour of writing.
+void require_space(const fs::path &path, std::uint64_t bytes) {
+  struct statvfs disk {};
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  if (::statvfs(folder.c_str(), &disk) != 0) return;
+  const std::uint64_t left = static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize;
+  const auto text = [](std::uint64_t n) { return base::text::bytes(static_cast<std::int64_t>(n)); };
+  if (left < bytes)
+    throw UserError(Exit::checkpoint, "E149", path.string(),
+                    fmt::format("needs {}, the file system has {} left", text(bytes), text(left)),
+                    "Free some space, take another folder or a smaller type.");
+}
+
 } // namespace
 
 std::size_t Tensor::size() const {
@@ -109,67 +117,21 @@ void KeyValues::add(std::string_view name, const std::vector<std::int32_t> &valu
 }
 
 struct Writer::Impl {
-  fs::path path, partial;
+  std::optional<base::OutputFile> file;
   std::vector<Tensor> tensors;
   std::size_t current = 0, filled = 0; // tensor, elements of it
-  std::uint64_t written = 0, total = 0;
+  std::uint64_t total = 0;
   std::vector<std::byte> buffer;
-  int file = -1;
-  bool ours = false; // the partial file
-
-  [[noreturn]] void fail(const std::string &why, const std::string &advice) {
-    drop();
-    throw UserError(Exit::checkpoint, "E149", path.string(), "cannot be written: " + why, advice);
-  }
-  [[noreturn]] void fail_errno(int error) {
-    fail(std::strerror(error), error == ENOSPC || error == EDQUOT || error == EFBIG
-                                   ? "Free some space or take another folder; nothing was left."
-                                   : "Check the folder and its permissions; nothing was left.");
-  }
-
-  void drop() {
-    if (file >= 0) ::close(file);
-    file = -1;
-    if (ours) ::unlink(partial.c_str());
-    ours = false;
-  }
-
-  void open() {
-    file = ::open(partial.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-    if (file < 0) fail_errno(errno);
-    // Held until the file is closed; file systems without locks go without.
-    if (::flock(file, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-      fail("another program is writing it", "Wait for it or take another name.");
-    ours = true;
-    if (::ftruncate(file, 0) != 0) fail_errno(errno);
-    struct statvfs disk {};
-    if (::fstatvfs(file, &disk) != 0) return;
-    const std::uint64_t left = static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize;
-    const auto text = [](std::uint64_t n) {
-      return base::text::bytes(static_cast<std::int64_t>(n));
-    };
-    if (left < total)
-      fail(fmt::format("it needs {}, the file system has {} left", text(total), text(left)),
-           "Free some space, take another folder or a smaller type.");
-  }
 
   void write(const void *data, std::size_t bytes) {
-    const char *from = static_cast<const char *>(data);
-    written += bytes;
-    while (bytes > 0) {
-      const ssize_t n = ::write(file, from, bytes);
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) fail_errno(n < 0 ? errno : ENOSPC);
-      from += n;
-      bytes -= static_cast<std::size_t>(n);
-    }
+    file->write({static_cast<const char *>(data), bytes});
   }
 
   // Past tensors that are full, those without elements too.
   void advance() {
     static constexpr char kZeros[kAlignment] = {};
     while (current < tensors.size() && filled == tensors[current].size()) {
-      write(kZeros, aligned(written) - written);
+      write(kZeros, aligned(file->written()) - file->written());
       ++current;
       filled = 0;
     }
@@ -179,21 +141,17 @@ struct Writer::Impl {
 Writer::Writer(const fs::path &path, KeyValues keys, std::vector<Tensor> tensors)
     : impl_(std::make_unique<Impl>()) {
   keys.add("general.alignment", static_cast<std::uint32_t>(kAlignment));
-  impl_->path = path;
-  impl_->partial = path;
-  impl_->partial += ".partial";
   impl_->tensors = std::move(tensors);
   const std::string header = header_of(keys, impl_->tensors);
   impl_->total = header.size();
   for (const Tensor &t : impl_->tensors) impl_->total += aligned(bytes_of(t.type, t.size()));
-  impl_->open();
+  require_space(path, impl_->total);
+  impl_->file.emplace(path, Exit::checkpoint, "E149");
   impl_->write(header.data(), header.size());
   impl_->advance();
 }
 
-Writer::~Writer() {
-  if (impl_) impl_->drop();
-}
+Writer::~Writer() = default;
 
 std::uint64_t Writer::bytes() const { return impl_->total; }
 
@@ -213,16 +171,10 @@ void Writer::append(std::span<const float> values) {
 }
 
 void Writer::finish() {
-  HADAL_CHECK(impl_->current == impl_->tensors.size() && impl_->written == impl_->total,
+  HADAL_CHECK(impl_->current == impl_->tensors.size() && impl_->file->written() == impl_->total,
               "{} of {} tensors, {} of {} bytes", impl_->current, impl_->tensors.size(),
-              impl_->written, impl_->total);
-  if (::fsync(impl_->file) != 0) impl_->fail_errno(errno);
-  // Some file systems tell of a full disk only here.
-  const int file = std::exchange(impl_->file, -1);
-  if (::close(file) != 0) impl_->fail_errno(errno);
-  if (::rename(impl_->partial.c_str(), impl_->path.c_str()) != 0) impl_->fail_errno(errno);
-  impl_->ours = false;
-  base::sync_directory(impl_->path.has_parent_path() ? impl_->path.parent_path() : fs::path("."));
+              impl_->file->written(), impl_->total);
+  impl_->file->finish();
 }
 
 } // namespace checkpoint::gguf

@@ -62,8 +62,7 @@ struct Tensor {
   std::size_t size() const; // elements
 };
 
-// Errors E149, exit code 5 (full disk, no permission, another program writing the same file); the unfinished file is removed then,
-// and by the destructor.
+// Errors E149, exit code 5 (full disk, no permission); the unfinished file is removed by the destructor.
 class Writer {
 public:
   // general.alignment is added to the keys.

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <limits>
+
 #include "convert/gguf_keys.hpp"
 #include "convert/gguf_rules.hpp"
 
@@ -89,7 +92,8 @@ void add_model_keys(const arch::Dims &d, std::int64_t max_positions, const std::
   if (type == GgufType::q8_0) keys.add("general.quantization_version", std::uint32_t{2});
   Deepseek2 model(keys);
   model.whole("block_count", d.layers);
-  model.whole("context_length", max_positions);
+  model.whole("context_length",
+              std::min<std::int64_t>(max_positions, std::numeric_limits<std::int32_t>::max()));
   model.whole("embedding_length", d.model);
   model.whole("feed_forward_length", d.dense_hidden);
   model.whole("vocab_size", d.vocabulary);

@@ -32,11 +32,6 @@ void require_layers(const Dims &d, const std::string &where) {
 }
 
 void require_router(const Dims &d, const std::string &where) {
-  if (!d.moe()) return;
-  if (d.score == arch::Score::softmax && d.router_bias)
-    refuse(where, "model.router.score = \"softmax\", model.router.bias = true",
-           "no published model has a softmax router with a bias, and the format cannot tell the "
-           "places where a bias may act; take score = \"sigmoid\" or bias = false.");
   if (limits_groups(d) && d.group_score == arch::GroupScore::maximum)
     refuse(
         where,

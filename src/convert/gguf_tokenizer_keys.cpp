@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "convert/gguf_keys.hpp"
 #include "data/json.hpp"
 #include "data/tokenizer.hpp"
@@ -111,9 +112,15 @@ data::Token token_or(const Json &config, const char *key, const data::Tokenizer 
   return tokenizer.id_of(*value->as<std::string>()).value_or(otherwise);
 }
 
+std::string in_utf8(std::string text, const std::string &where) {
+  if (!base::text::valid_utf8(text)) refuse(where, "is not valid UTF-8", "Convert it.");
+  return text;
+}
+
 // The template of that name "default" where there are several; "" when there is none.
 std::string chat_template(const checkpoint::Reader &reader, const Json &config) {
-  if (const auto text = reader.text_file("chat_template.jinja")) return *text;
+  if (auto text = reader.text_file("chat_template.jinja"))
+    return in_utf8(std::move(*text), (reader.directory() / "chat_template.jinja").string());
   const Json *value = member(config, "chat_template");
   if (!value) return "";
   if (const auto *text = value->as<std::string>()) return *text;
@@ -144,6 +151,9 @@ void add_tokenizer_keys(const checkpoint::Reader &reader, Index vocabulary, KeyV
   keys.add("tokenizer.ggml.model", "gpt2");
   keys.add("tokenizer.ggml.pre", "deepseek-v3");
   const Tokens tokens = tokens_of(file, vocabulary);
+  for (const std::string &text : tokens.texts)
+    if (text.find('\0') != std::string::npos)
+      refuse(where, "token " + data::shown(text), "llama.cpp ends texts at a zero byte.");
   keys.add("tokenizer.ggml.tokens", tokens.texts);
   keys.add("tokenizer.ggml.token_type", tokens.kinds);
   keys.add("tokenizer.ggml.merges", merges_of(file));

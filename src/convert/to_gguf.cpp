@@ -198,7 +198,9 @@ void to_gguf(const ToGguf &options) {
   for (const TensorSpec &spec : source.registry()) present.insert(spec.name);
   const Plan plan(dims, options.type, registry, present);
   gguf::KeyValues keys;
-  add_model_keys(dims, source.max_positions(), options.out.stem().string(), options.type, keys);
+  const std::string name = options.out.stem().string();
+  add_model_keys(dims, source.max_positions(), base::text::valid_utf8(name) ? name : "model",
+                 options.type, keys);
   add_tokenizer_keys(source.reader(), dims.vocabulary, keys);
   say_what_differs(source.dims(), plan);
   gguf::Writer writer(options.out, std::move(keys), plan.tensors());

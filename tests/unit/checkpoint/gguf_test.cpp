@@ -186,8 +186,6 @@ TEST(GgufWriter, LeavesNothingUnfinished) {
   const sample::Scratch folder;
   {
     gguf::Writer writer(folder / "m.gguf", {}, {{"one", {2}, Type::f32}});
-    EXPECT_EQ(sample::fault([&] { gguf::Writer(folder / "m.gguf", {}, {}); }), "E149")
-        << "two writers of one file";
     writer.append(std::vector<float>{1});
   }
   EXPECT_TRUE(sample::names(folder.path()).empty());

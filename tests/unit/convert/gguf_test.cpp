@@ -426,7 +426,6 @@ TEST(ToGguf, ModelsThatAreRefused) {
   many.replace(many.find("310"), 3, "128256");
   expect_refused(many, {"128256"});
   expect_refused(model(513, 1, 1) + kAttention + kRouter, {"512"});
-  expect_refused(usual() + "score = \"softmax\"\n", {"bias"});
   expect_refused(usual() + "group_score = \"maximum\"\n", {"group_score"});
   const std::string yarn = usual() + "[model.rope]\nfactor = 4\n";
   EXPECT_NO_THROW(convert::require_gguf(dims_of(yarn), ""));
@@ -436,7 +435,8 @@ TEST(ToGguf, ModelsThatAreRefused) {
   // None of it matters where nothing of it acts.
   EXPECT_NO_THROW(convert::require_gguf(dims_of(usual() + "[model.rope]\nmscale = 0.5\n"), ""));
   EXPECT_NO_THROW(convert::require_gguf(
-      dims_of(model(2, 2, 0) + kAttention + kRouter + "score = \"softmax\"\n"), ""));
+      dims_of(model(2, 2, 0) + kAttention + kRouter + "group_score = \"maximum\"\n"), ""));
+  EXPECT_NO_THROW(convert::require_gguf(dims_of(usual() + "score = \"softmax\"\n"), ""));
 }
 
 } // namespace
