@@ -34,7 +34,7 @@ std::string text_of(bool value) { return value ? "true" : "false"; }
 void add_norms(Fingerprint &f, const Dims &d) {
   f.set("model.norm_eps", fingerprint_text(d.norm_eps));
   f.set("norm.latent_eps", "model.norm_eps");
-  f.set("norm.places", "input of attention and of feed-forward, latents, before the head");
+  f.set("norm.places", "before attention, feed-forward and head; on latents");
 }
 
 void add_attention(Fingerprint &f, const Dims &d) {

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/options.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <filesystem>
 
 #include <fmt/format.h>
 
 #include "arch/options.hpp"
+#include "base/text.hpp"
+#include "train/fingerprint.hpp"
 
 namespace train {
 namespace {
@@ -63,6 +66,20 @@ void check_rest(const deck::Deck &deck, const Options &o) {
     deck.fail("train", "spike_factor", "E027", "0, or a number above 1");
 }
 
+void check_accepted(const deck::Deck &deck, const Options &o) {
+  const auto known = fingerprint_names();
+  for (const auto &name : o.run.accept_changes) {
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    std::string near = base::text::nearest(name, known);
+    for (const auto &full : known) // "scale" for "model.router.scale"
+      if (near.empty() && full.ends_with("." + name)) near = full;
+    deck.fail("run", "accept_changes", "E029",
+              fmt::format("it holds a name that no fingerprint has{}; `hadal inspect CHECKPOINT` "
+                          "and docs/fingerprint.md show them",
+                          near.empty() ? "" : ": did you mean " + near + "?"));
+  }
+}
+
 } // namespace
 
 Options read_options(deck::Deck &deck) {
@@ -87,6 +104,7 @@ Options read_options(deck::Deck &deck) {
   check_parallel(deck, o);
   check_batch(deck, o);
   check_rest(deck, o);
+  check_accepted(deck, o);
   if (o.run.directory.empty())
     o.run.directory = (std::filesystem::path("checkpoints") / o.deck_name).string();
   return o;

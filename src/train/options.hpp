@@ -24,6 +24,7 @@ enum class Schedule { accumulate, one_f_one_b, zb1p, dualpipe, dualpipev };
 struct RunTable {
   Phase phase = Phase::pretrain;
   std::string directory, init_from;
+  std::vector<std::string> accept_changes;
   std::int64_t seed = 0;
   Reproducible reproducible = Reproducible::same_layout;
   double wall_clock = 0;
@@ -38,6 +39,9 @@ struct RunTable {
              "(docs/numerics.md)");
     r.key(init_from, "init_from", "",
           "checkpoint whose weights (nothing else) the run starts from; empty: random weights");
+    r.key(accept_changes, "accept_changes",
+          "names of the fingerprint (docs/fingerprint.md) that may differ from those of the "
+          "checkpoint that the run continues from");
     r.duration(
         wall_clock, "wall_clock", 0, 0, 1e9,
         "the run stops in good order (exit code 75) before this much time is over; 0: no limit");

@@ -15,6 +15,8 @@
 #include "base/text.hpp"
 #include "numerics/gemm.hpp"
 #include "optim/balance.hpp"
+#include "train/continuing.hpp"
+#include "train/fingerprint.hpp"
 #include "train/history.hpp"
 #include "train/step.hpp"
 #include "train/stop.hpp"
@@ -143,7 +145,7 @@ private:
       check_same_model(*reader);
       state_.read(ctx, *reader, false);
       companions_ = reader->companions();
-      tell_changes(*reader);
+      tell_other_order(*reader, order_of_samples(o_, sampler_.content_hash()));
       base::log::info("restart from {} (step {}, state hash {})", reader->directory().string(),
                       reader->step(), reader->state_hash());
       last_checkpoint_ = state_.counters.step;
@@ -164,32 +166,8 @@ private:
   }
 
   void check_same_model(const checkpoint::Reader &reader) const {
-    const auto info = reader.manifest().value("info", nlohmann::json::object());
-    const std::string theirs = info.value("tokenizer", ""), ours = sampler_.tokenizer_hash();
-    if (!theirs.empty() && theirs != ours)
-      throw UserError(Exit::checkpoint, "E221", reader.directory().string(),
-                      "its tokenizer is " + theirs + ", the data was built with " + ours,
-                      "use the data (or the tokenizer) that the checkpoint was trained with");
-  }
-  // A restart reads the same samples only where these are equal: what differs is said, not forbidden.
-  void tell_changes(const checkpoint::Reader &reader) const {
-    const auto info = reader.manifest().value("info", nlohmann::json::object());
-    const nlohmann::json order = order_of_samples();
-    for (const auto &[name, ours] : order.items())
-      if (info.contains(name) && info.at(name) != ours)
-        base::log::warn(
-            "{} was {} when the checkpoint was written and is {} now: the order of samples "
-            "differs from that of a run that was never stopped",
-            name, info.at(name).dump(), ours.dump());
-  }
-  // All that the order of samples depends on beside the cursor.
-  nlohmann::json order_of_samples() const {
-    return {{"data.content", sampler_.content_hash()},
-            {"data.fim_rate", o_.data.fim_rate},
-            {"data.mask_documents", o_.data.mask_documents},
-            {"run.seed", o_.run.seed},
-            {"batch.sequence", o_.batch.sequence},
-            {"batch.global_batch", o_.batch.global_batch}};
+    require_same_tokenizer(reader, sampler_.tokenizer_hash());
+    require_same_meaning(reader, o_);
   }
 
   void introduce() {
@@ -314,7 +292,8 @@ private:
     checkpoint::Snapshot s;
     s.step = state_.counters.step;
     s.deck = launch_.resolved_deck;
-    s.info = order_of_samples();
+    s.info = order_of_samples(o_, sampler_.content_hash());
+    s.info["fingerprint"] = fingerprint(o_).to_json();
     s.info["tokenizer"] = sampler_.tokenizer_hash();
     s.info["phase"] = "pretrain";
     s.tokenizer = base::read_file(data::directory_of(o_.data, o_.deck_path) / "tokenizer.json",

@@ -166,7 +166,8 @@ TEST(restart, two_runs_cannot_share_a_directory) {
 
 TEST(restart, other_order_of_samples_is_said) {
   ASSERT_EQ(tiny().train("order", {"train.steps=2"}).code, 0);
-  const auto out = tiny().train("order", {"train.steps=3", "data.fim_rate=0.9"});
+  const auto out = tiny().train(
+      "order", {"train.steps=3", "data.fim_rate=0.9", "run.accept_changes=[\"data.fim_rate\"]"});
   EXPECT_EQ(out.code, 0) << out.output;
   EXPECT_NE(out.output.find("data.fim_rate was 0.1"), std::string::npos) << out.output;
 }

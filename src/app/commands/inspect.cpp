@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // hadal inspect CHECKPOINT [--hash] [--verify] [--tensors]: what lies in a checkpoint.
 #include <memory>
+#include <sstream>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -9,6 +10,7 @@
 #include "app/commands/commands.hpp"
 #include "base/text.hpp"
 #include "checkpoint/checkpoint.hpp"
+#include "train/fingerprint.hpp"
 
 namespace app {
 namespace {
@@ -35,8 +37,19 @@ void print_head(const checkpoint::Reader &reader) {
              base::text::bytes(file.at("bytes").get<std::int64_t>()),
              file.at("xxh3_128").get<std::string>());
   for (const auto &[key, value] : m.at("info").items())
-    fmt::print("{:<11} {}\n", key,
-               value.is_string() ? value.get<std::string>() : value_text(value));
+    if (key != "fingerprint")
+      fmt::print("{:<11} {}\n", key,
+                 value.is_string() ? value.get<std::string>() : value_text(value));
+}
+
+void print_fingerprint(const checkpoint::Reader &reader) {
+  const auto fingerprint = train::fingerprint_of(reader);
+  if (fingerprint.entries.empty()) return;
+  fmt::print("\nfingerprint{}\n", train::has_fingerprint(reader)
+                                      ? ""
+                                      : " (none is stored; this is what its deck tells)");
+  std::istringstream lines(arch::table(fingerprint));
+  for (std::string line; std::getline(lines, line);) fmt::print("  {}\n", line);
 }
 
 void print_sections(const checkpoint::Reader &reader, bool tensors) {
@@ -76,6 +89,7 @@ int inspect(const InspectArguments &arguments) {
   const std::string hash = read ? reader.compute_state_hash() : reader.state_hash();
   if (arguments.verify) verify(reader, hash);
   print_sections(reader, arguments.tensors);
+  print_fingerprint(reader);
   fmt::print("\nstate hash {}{}\n", hash, read ? "" : " (as noted; --hash reads the file)");
   return 0;
 }

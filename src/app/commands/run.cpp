@@ -9,6 +9,7 @@
 #include "arch/counts.hpp"
 #include "base/text.hpp"
 #include "checkpoint/checkpoint.hpp"
+#include "train/continuing.hpp"
 #include "train/history.hpp"
 #include "train/pretrain.hpp"
 
@@ -36,9 +37,11 @@ void print_check(const deck::Deck &deck, const train::Options &o) {
              std::filesystem::exists(data / "manifest.json")
                  ? ""
                  : " (not built yet: hadal data build " + deck.path() + ")");
-  if (!o.run.init_from.empty())
-    fmt::print("init_from   {}, step {}\n", o.run.init_from,
-               checkpoint::Reader::open(o.run.init_from).step());
+  if (!o.run.init_from.empty()) {
+    const auto source = checkpoint::Reader::open(o.run.init_from);
+    train::require_same_meaning(source, o);
+    fmt::print("init_from   {}, step {}\n", o.run.init_from, source.step());
+  }
 }
 
 } // namespace

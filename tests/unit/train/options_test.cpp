@@ -38,6 +38,9 @@ const std::vector<Wrong> kWrong = {
     {"[rate]\npeak = 1e-4\ncosine_tokens = 9\nfinal = 2e-4\n", "E025", 7, "peak (0.0001)"},
     {"[train]\non_bad_loss = 'roll_back'\n", "E026", 5, "checkpoint.every"},
     {"[train]\nspike_factor = 0.5\n", "E027", 5, "above 1"},
+    {"[run]\naccept_changes = ['mtp.lambda', 'model.router.scal']\n", "E029", 5,
+     "did you mean model.router.scale?"},
+    {"", "E029", 0, "no fingerprint has;", {"run.accept_changes=['entirely_else']"}},
     {"[parallel]\ndp = 4\n", "E014", 0, "ep must divide dp (4)", {"parallel.ep=3"}},
 };
 

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// A checkpoint that a run continues from, held against the run. All of it looks at the manifest alone: before weights are read.
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "checkpoint/checkpoint.hpp"
+#include "train/options.hpp"
+
+namespace train {
+
+// E221.
+void require_same_tokenizer(const checkpoint::Reader &reader, const std::string &ours);
+// Fingerprints: E222 with a table of what differs and is not in run.accept_changes; what is accepted is a warning.
+void require_same_meaning(const checkpoint::Reader &reader, const Options &options);
+
+// All that the order of samples depends on beside the cursor; stored in a manifest's info.
+nlohmann::json order_of_samples(const Options &options, const std::string &content_hash);
+// A restart reads the same samples only where these are equal: what differs is said, not forbidden.
+void tell_other_order(const checkpoint::Reader &reader, const nlohmann::json &order);
+
+} // namespace train

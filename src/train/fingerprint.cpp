@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/fingerprint.hpp"
+
+#include "arch/options.hpp"
+
+namespace train {
+namespace {
+
+constexpr const char *kEntry = "fingerprint"; // of a manifest's info
+
+void add_balance(arch::Fingerprint &f, const Options &o) {
+  f.set("balance.alpha", arch::fingerprint_text(o.balance.alpha));
+  if (o.balance.alpha > 0) f.set("balance.loss", "a sample, chosen without bias and groups");
+  if (!o.dims.router_bias) return;
+  f.set("balance.gamma", arch::fingerprint_text(o.balance.gamma));
+  if (o.balance.gamma > 0) f.set("balance.gamma_tokens", std::to_string(o.balance.gamma_tokens));
+}
+
+void add_mtp(arch::Fingerprint &f, const Options &o) {
+  f.set("mtp.lambda", arch::fingerprint_text(o.mtp.lambda));
+  f.set("mtp.lambda_tokens", std::to_string(o.mtp.lambda_tokens));
+  if (o.mtp.lambda_tokens > 0) f.set("mtp.lambda_late", arch::fingerprint_text(o.mtp.lambda_late));
+  f.set("loss.mtp", "lambda / depth, for each depth");
+}
+
+// What has no effect is left out, as in the model's part.
+void add_training(arch::Fingerprint &f, const Options &o) {
+  f.set("loss.mean", "all targets of a step, each depth apart");
+  f.set("loss.targets", "not across documents that are masked");
+  f.set("data.mask_documents", o.data.mask_documents ? "true" : "false");
+  f.set("data.fim_rate", arch::fingerprint_text(o.data.fim_rate));
+  if (o.dims.moe() || o.dims.mtp_depth > 0) add_balance(f, o);
+  if (o.dims.mtp_depth > 0) add_mtp(f, o);
+}
+
+// info of a checkpoint; an empty object where there is none.
+nlohmann::json info_of(const checkpoint::Reader &reader) {
+  return reader.manifest().value("info", nlohmann::json::object());
+}
+
+arch::Fingerprint from_deck(const checkpoint::Reader &reader) {
+  deck::Deck deck = deck::Deck::parse(reader.deck(), reader.directory().string() + ": deck");
+  Options o;
+  o.dims = arch::read_dims(deck);
+  arch::Fingerprint f = arch::fingerprint(o.dims);
+  // The deck of a training run has them all; in other decks the defaults would be guesses.
+  if (!deck.has("balance") || !deck.has("mtp") || !deck.has("data")) return f;
+  deck.read_table("balance", o.balance);
+  deck.read_table("mtp", o.mtp);
+  deck.read_table("data", o.data);
+  add_training(f, o);
+  return f;
+}
+
+} // namespace
+
+arch::Fingerprint fingerprint(const Options &options) {
+  arch::Fingerprint f = arch::fingerprint(options.dims);
+  add_training(f, options);
+  return f;
+}
+
+std::vector<std::string> fingerprint_names() {
+  Options all; // everything switched on
+  all.dims.mtp_depth = 1;
+  all.balance.alpha = 1, all.balance.gamma = 1;
+  all.mtp.lambda_tokens = 1;
+  arch::Fingerprint training;
+  add_training(training, all);
+  auto names = arch::fingerprint_names();
+  for (const auto &entry : training.entries) names.push_back(entry.first);
+  return names;
+}
+
+bool has_fingerprint(const checkpoint::Reader &reader) { return info_of(reader).contains(kEntry); }
+
+arch::Fingerprint fingerprint_of(const checkpoint::Reader &reader) {
+  const auto info = info_of(reader);
+  if (info.contains(kEntry))
+    return arch::Fingerprint::from_json(info.at(kEntry), reader.directory().string());
+  return reader.deck().empty() ? arch::Fingerprint() : from_deck(reader);
+}
+
+} // namespace train
