@@ -15,6 +15,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr int kMostDepth = 64;
+
 std::string line_of(std::string_view text, std::size_t position) {
   const auto end = text.begin() + static_cast<std::ptrdiff_t>(std::min(position, text.size()));
   return std::to_string(1 + std::count(text.begin(), end, '\n'));
@@ -42,7 +44,14 @@ std::string shortened(const json &value) {
 json JsonReader::parse(std::string_view text, const std::string &where) {
   std::vector<std::set<std::string>> open; // keys seen in each open object
   std::string repeated;
-  const auto watch = [&](int, json::parse_event_t event, json &value) {
+  const auto refuse = [&](const std::string &read, const char *advice) {
+    throw base::UserError(base::Exit::deck, "E050", where, read, advice);
+  };
+  // nlohmann takes it for the end of the text.
+  if (text.find('\0') != std::string_view::npos) refuse("a zero byte", "a config.json is a text.");
+  const auto watch = [&](int depth, json::parse_event_t event, json &value) {
+    if (depth > kMostDepth) // copies and messages go down step by step
+      refuse(fmt::format("nested more than {} deep", kMostDepth), "a config.json is flat.");
     if (event == json::parse_event_t::object_start) open.emplace_back();
     if (event == json::parse_event_t::object_end) open.pop_back();
     if (event == json::parse_event_t::key && !open.back().insert(value.get<std::string>()).second &&

@@ -1,21 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/error.hpp"
 
+#include "base/text.hpp"
+
 namespace base {
 namespace {
 
 // The two-part text of a user's error; every line of the advice is indented.
 std::string compose(std::string_view number, std::string_view where, std::string_view read,
                     std::string_view advice) {
-  std::string text(where);
-  if (!where.empty() && !read.empty()) text += ": ";
-  text += read;
-  if (!text.empty()) text += "\n  ";
+  std::string all(where);
+  if (!where.empty() && !read.empty()) all += ": ";
+  all += read;
+  if (!all.empty()) all += "\n  ";
   for (const char c : advice) {
-    text += c;
-    if (c == '\n') text += "  ";
+    all += c;
+    if (c == '\n') all += "  ";
   }
-  return text + fmt::format("     [{}]", number);
+  // Places and values may come from hostile files: a terminal must bear them.
+  return text::readable(all) + fmt::format("     [{}]", number);
 }
 
 } // namespace

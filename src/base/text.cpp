@@ -164,29 +164,54 @@ std::string nearest(std::string_view word, const std::vector<std::string> &candi
   return best;
 }
 
+namespace {
+
+// Length of the UTF-8 sequence that begins at i; 0 where none does.
+std::size_t sequence_at(std::string_view bytes, std::size_t i) {
+  const auto byte = [&](std::size_t k) -> unsigned {
+    return k < bytes.size() ? static_cast<unsigned char>(bytes[k]) : 0U;
+  };
+  const unsigned first = byte(i);
+  if (first < 0x80) return 1;
+  const unsigned length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
+  if (first < 0xC2 || first > 0xF4) return 0;
+  unsigned point = first & (0xFFU >> (length + 1));
+  for (unsigned k = 1; k < length; ++k) {
+    const unsigned next = byte(i + k);
+    if ((next & 0xC0) != 0x80) return 0;
+    point = (point << 6) | (next & 0x3F);
+  }
+  if (length == 3 && (point < 0x800 || (point >= 0xD800 && point < 0xE000))) return 0;
+  if (length == 4 && (point < 0x10000 || point > 0x10FFFF)) return 0;
+  return length;
+}
+
+} // namespace
+
 bool valid_utf8(std::string_view bytes) {
   for (std::size_t i = 0; i < bytes.size();) {
-    const auto byte = [&](std::size_t k) -> unsigned {
-      return k < bytes.size() ? static_cast<unsigned char>(bytes[k]) : 0U;
-    };
-    const unsigned first = byte(i);
-    if (first < 0x80) {
-      ++i;
-      continue;
-    }
-    const unsigned length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-    if (first < 0xC2 || first > 0xF4) return false;
-    unsigned point = first & (0xFFU >> (length + 1));
-    for (unsigned k = 1; k < length; ++k) {
-      const unsigned next = byte(i + k);
-      if ((next & 0xC0) != 0x80) return false;
-      point = (point << 6) | (next & 0x3F);
-    }
-    if (length == 3 && (point < 0x800 || (point >= 0xD800 && point < 0xE000))) return false;
-    if (length == 4 && (point < 0x10000 || point > 0x10FFFF)) return false;
+    const std::size_t length = sequence_at(bytes, i);
+    if (length == 0) return false;
     i += length;
   }
   return true;
+}
+
+std::string readable(std::string_view bytes) {
+  std::string out;
+  out.reserve(bytes.size());
+  for (std::size_t i = 0; i < bytes.size();) {
+    const auto first = static_cast<unsigned char>(bytes[i]);
+    const std::size_t length = sequence_at(bytes, i);
+    if (length == 0 || (first < 0x20 && first != '\n' && first != '\t') || first == 0x7F) {
+      out += fmt::format("\\x{:02x}", first);
+      ++i;
+    } else {
+      out += bytes.substr(i, length);
+      i += length;
+    }
+  }
+  return out;
 }
 
 } // namespace base::text

@@ -23,5 +23,7 @@ std::size_t edit_distance(std::string_view a, std::string_view b);
 // The nearest of the candidates within a distance of 3 (and less than the word's length), or "".
 std::string nearest(std::string_view word, const std::vector<std::string> &candidates);
 bool valid_utf8(std::string_view bytes);
+// As it stands, but what is not UTF-8 and controls (line breaks and tabs excepted) as \xHH: for messages with foreign text.
+std::string readable(std::string_view bytes);
 
 } // namespace base::text

@@ -2,6 +2,7 @@
 #include "checkpoint/manifest.hpp"
 
 #include <cstdio>
+#include <limits>
 #include <memory>
 #include <set>
 
@@ -21,6 +22,7 @@ using base::Exit, base::UserError;
 namespace {
 
 constexpr std::size_t kMostManifestBytes = std::size_t{1} << 30;
+constexpr int kMostDepth = 64;
 constexpr std::int64_t kMostElements = std::int64_t{1} << 50;
 
 [[noreturn]] void damaged(const fs::path &where, const std::string &what) {
@@ -40,18 +42,28 @@ std::string read_sealed(const fs::path &directory) {
   return text;
 }
 
+// Numbers are not converted: 1e300 or -1 would become something else.
+template <class Int> Int whole(const nlohmann::json &value) {
+  if (!value.is_number_integer() ||
+      (!value.is_number_unsigned() && value.get<std::int64_t>() < 0) ||
+      value.get<std::uint64_t>() >
+          static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
+    throw std::runtime_error("a whole number from 0 to 2^63-1 is needed");
+  return value.get<Int>();
+}
+
 StoredTensor tensor_of(const nlohmann::json &j, const FileSum &state) {
   StoredTensor t;
   j.at("name").get_to(t.item.name);
-  j.at("offset").get_to(t.offset);
+  t.offset = whole<std::uint64_t>(j.at("offset"));
   j.at("xxh3_128").get_to(t.xxh3_128);
   const auto type = type_named(j.at("type").get<std::string>());
   if (!type) throw std::runtime_error(fmt::format("tensor {}: unknown type", t.item.name));
   t.item.type = *type;
   std::int64_t elements = 1;
   for (const auto &extent : j.at("shape")) {
-    const auto n = extent.is_number_integer() ? extent.get<std::int64_t>() : -1;
-    if (n < 0 || (n > 0 && elements > kMostElements / n))
+    const auto n = whole<std::int64_t>(extent);
+    if (n > 0 && elements > kMostElements / n)
       throw std::runtime_error(fmt::format("tensor {}: impossible shape", t.item.name));
     elements *= n;
     t.item.shape.push_back(n);
@@ -63,12 +75,12 @@ StoredTensor tensor_of(const nlohmann::json &j, const FileSum &state) {
 
 void parse(Manifest &m) {
   const nlohmann::json &j = m.json;
-  j.at("step").get_to(m.step);
+  m.step = whole<std::int64_t>(j.at("step"));
   j.at("deck").get_to(m.deck);
   j.at("state_hash").get_to(m.state_hash);
   if (!j.at("info").is_object()) throw std::runtime_error("info is no object");
   const auto &file = j.at("files").at(kStateFile);
-  file.at("bytes").get_to(m.state.bytes);
+  m.state.bytes = whole<std::uint64_t>(file.at("bytes"));
   file.at("xxh3_128").get_to(m.state.xxh3_128);
   for (const auto &[name, sum] : j.at("files").items())
     if (name != kStateFile) m.texts[name] = sum.at("xxh3_128").get<std::string>();
@@ -148,13 +160,25 @@ nlohmann::json make_manifest(const Snapshot &snapshot, const FileSum &state,
 }
 
 Manifest read_manifest(const fs::path &directory) {
+  return parse_manifest(read_sealed(directory), directory);
+}
+
+Manifest parse_manifest(const std::string &text, const fs::path &directory) {
   const fs::path path = directory / kManifestFile;
   Manifest m;
-  m.json = nlohmann::json::parse(read_sealed(directory), nullptr, false);
+  const auto shallow = [&](int depth, nlohmann::json::parse_event_t, nlohmann::json &) {
+    if (depth > kMostDepth) damaged(path, fmt::format("nested more than {} deep", kMostDepth));
+    return true;
+  };
+  // nlohmann takes a zero byte for the end of the text.
+  if (text.find('\0') != std::string::npos) damaged(path, "holds a zero byte");
+  m.json = nlohmann::json::parse(text, shallow, false);
   try {
     if (m.json.at("format") != "hadal checkpoint")
       damaged(path, "is not a manifest of this program");
-    const auto version = m.json.at("format_version").get<std::int64_t>();
+    const auto &told = m.json.at("format_version");
+    if (!told.is_number_integer()) throw std::runtime_error("format_version is no whole number");
+    const auto version = told.get<std::int64_t>();
     if (version > kFormatVersion || version < 1)
       throw UserError(Exit::checkpoint, "E212", directory.string(),
                       fmt::format("has format version {}", version),

@@ -52,6 +52,8 @@ std::string seal_of(const std::string &manifest);
 // Reads and checks manifest.json against DONE: faults E210 (no DONE), E211 (damaged), E212 (other
 // format version).
 Manifest read_manifest(const std::filesystem::path &directory);
+// The same of a manifest's text, without the seal; directory: for messages.
+Manifest parse_manifest(const std::string &text, const std::filesystem::path &directory);
 
 // The advice of every E211.
 inline constexpr const char *kDamagedAdvice =

@@ -113,6 +113,9 @@ void new_line(std::string &out, int indent) {
 } // namespace
 
 Json Json::parse(std::string_view text) {
+  // nlohmann takes it for the end of the text.
+  if (const auto zero = text.find('\0'); zero != std::string_view::npos)
+    throw JsonError(fmt::format("a zero byte at {}", place(text, zero)));
   Builder builder(text);
   nlohmann::json::sax_parse(text.begin(), text.end(), &builder);
   return std::move(builder.root);

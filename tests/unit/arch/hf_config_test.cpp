@@ -255,7 +255,9 @@ TEST(HfConfig, NotJson) {
   expect_refused("[1, 2]", "E050", "one object");
   expect_refused("{\"a\": 1e999}", "E050", "c.json");
   expect_refused("\x7f\x45LF\x01\x02\xff", "E050", "c.json:1");
-  expect_refused(std::string(100000, '['), "E050", "c.json");
+  expect_refused(std::string(100000, '['), "E050", "nested more than");
+  expect_refused(std::string(2000000, '[') + std::string(2000000, ']'), "E050", "nested more than");
+  expect_refused(v3().dump() + std::string(1, '\0') + "{", "E050", "zero byte");
   expect_refused(std::string("{\"a\": \"") + "\xff\xfe\"}", "E050", "c.json");
 }
 

@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include "base/clock.hpp"
+#include "base/error.hpp"
 #include "base/hash.hpp"
 #include "base/text.hpp"
 
@@ -116,6 +117,15 @@ TEST(Text, Utf8) {
         "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF", "a\xE2\x82z"})
     EXPECT_FALSE(text::valid_utf8(bad)) << bad;
   EXPECT_TRUE(text::valid_utf8(std::string_view("a\0b", 3)));
+}
+
+TEST(Text, ReadableKeepsTextAndSpellsTheRest) {
+  EXPECT_EQ(text::readable("gr\xc3\xbc\xc3\x9f\n\t\xf0\x9f\x90\x9f"),
+            "gr\xc3\xbc\xc3\x9f\n\t\xf0\x9f\x90\x9f");
+  EXPECT_EQ(text::readable("a\xff\x1b[2J\x7f"), "a\\xff\\x1b[2J\\x7f");
+  EXPECT_EQ(text::readable(std::string_view("\0\xe4\xbd", 3)), "\\x00\\xe4\\xbd");
+  const base::UserError error(base::Exit::data, "E101", "f\r", "\xff", "try\nagain");
+  EXPECT_STREQ(error.what(), "f\\x0d: \\xff\n  try\n  again     [E101]");
 }
 
 TEST(Hash, IsXxh3) {

@@ -118,6 +118,17 @@ TEST_F(Damage, SealedButNotOurs) {
       [](J &m) { m["step"] = "one"; },
       [](J &m) { m.erase("deck"); },
       [](J &m) { m["deck"] = 3; },
+      [](J &m) { m["format_version"] = 1.0; },
+      [](J &m) { m["step"] = 1e300; },
+      [](J &m) { m["step"] = -1; },
+      [](J &m) { m["files"]["state.h5"]["bytes"] = 1e300; },
+      [](J &m) { m["files"]["state.h5"]["bytes"] = -1; },
+      [](J &m) { m["sections"][0]["tensors"][0]["offset"] = 0.5; },
+      [](J &m) {
+        J deep = J::array();
+        for (int i = 0; i < 5000; ++i) deep = J::array({std::move(deep)});
+        m["info"]["x"] = std::move(deep);
+      },
       [](J &m) { m["info"] = "text"; },
       [](J &m) { m["files"] = J::object(); },
       [](J &m) { m["files"]["state.h5"]["bytes"] = "many"; },
