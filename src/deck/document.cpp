@@ -114,10 +114,10 @@ Node convert(const toml::node &from, const Source &source, int depth = 0) {
     for (const auto &[key, value] : *table) {
       Node member = convert(value, source, depth + 1);
       member.line = static_cast<int>(key.source().begin.line);
-      node.members.emplace_back(source.letters.show(key.str()), std::move(member));
+      node.members.push_back({source.letters.show(key.str()), std::move(member)});
     }
     std::stable_sort(node.members.begin(), node.members.end(),
-                     [](const auto &a, const auto &b) { return a.second.line < b.second.line; });
+                     [](const auto &a, const auto &b) { return a.value.line < b.value.line; });
   } else if (const toml::array *list = from.as_array()) {
     node.kind = Kind::list;
     for (const toml::node &item : *list) node.items.push_back(convert(item, source, depth + 1));

@@ -11,8 +11,8 @@ namespace deck {
 
 const Node *Node::find(std::string_view name) const {
   const auto it = std::find_if(members.begin(), members.end(),
-                               [&](const auto &member) { return member.first == name; });
-  return it == members.end() ? nullptr : &it->second;
+                               [&](const auto &member) { return member.name == name; });
+  return it == members.end() ? nullptr : &it->value;
 }
 
 Node *Node::find(std::string_view name) {

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "deck/deck.hpp"
@@ -14,15 +13,17 @@ namespace deck {
 
 enum class Kind { table, list, text, integer, real, boolean, date };
 
+struct Member;
+
 struct Node {
   Kind kind = Kind::table;
   std::int64_t integer = 0;
   double real = 0;
   bool boolean = false;
-  std::string text;                                  // of a text; of a date as written
-  std::string raw;                                   // of an override: the value as typed
-  std::vector<Node> items;                           // of a list
-  std::vector<std::pair<std::string, Node>> members; // of a table, in the file's order
+  std::string text;            // of a text; of a date as written
+  std::string raw;             // of an override: the value as typed
+  std::vector<Node> items;     // of a list
+  std::vector<Member> members; // of a table, in the file's order
   Origin origin = Origin::file;
   std::string file;
   int line = 0;
@@ -33,6 +34,12 @@ struct Node {
   const Node *at(std::string_view dotted) const;
   bool is_list_of_tables() const;
   std::string where() const; // "file:line" or "command line"
+};
+
+// No std::pair: Clang 14 cannot make one of a type that holds a list of such pairs.
+struct Member {
+  std::string name;
+  Node value;
 };
 
 std::vector<std::string> split_path(std::string_view dotted);

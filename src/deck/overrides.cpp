@@ -40,7 +40,7 @@ Node override_value(const std::string &given, const std::string &raw) {
     if (!comment)
       node = parse_tree("value = " + raw + "\n", "command line", Origin::command_line)
                  .members[0]
-                 .second;
+                 .value;
   } catch (const SyntaxError &error) {
     if (quoted) bad_override(given, error.why);
   }
@@ -65,8 +65,8 @@ Node &descend(Node &node, const std::string &part, const std::string &given) {
   if (Node *found = node.find(part)) return *found;
   Node table;
   table.origin = Origin::command_line;
-  node.members.emplace_back(part, std::move(table));
-  return node.members.back().second;
+  node.members.push_back({part, std::move(table)});
+  return node.members.back().value;
 }
 
 } // namespace
@@ -97,7 +97,7 @@ void fill_from(Node &root, const Node &restart) {
   for (const auto &[name, value] : restart.members) {
     Node *mine = root.find(name);
     if (mine == nullptr)
-      root.members.emplace_back(name, value);
+      root.members.push_back({name, value});
     else if (mine->kind == Kind::table && value.kind == Kind::table)
       fill_from(*mine, value);
   }
