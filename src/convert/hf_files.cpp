@@ -28,7 +28,7 @@ constexpr std::size_t kMostIndexBytes = std::size_t{1} << 28;
 }
 
 std::uint64_t blocks(std::int64_t n) {
-  return static_cast<std::uint64_t>((n + kBlock - 1) / kBlock);
+  return static_cast<std::uint64_t>(n / kBlock + (n % kBlock != 0 ? 1 : 0)); // n: up to 2^63-1
 }
 
 } // namespace
