@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// manifest.json of a checkpoint, as if its seal fitted.
+#include "checkpoint/manifest.hpp"
+
+#include "tests/fuzz/target.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t *data, std::size_t size) {
+  return fuzz::only_user_errors([&] {
+    const auto manifest = checkpoint::parse_manifest(std::string(fuzz::text_of(data, size)), "run");
+    for (const auto &section : manifest.sections)
+      for (const auto &tensor : section.tensors)
+        fuzz::require(tensor.item.bytes() <= manifest.state.bytes, "tensors within the file");
+  });
+}
