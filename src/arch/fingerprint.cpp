@@ -31,6 +31,8 @@ std::string shown(const std::string &text) {
 std::string text_of(Index value) { return fmt::format("{}", value); }
 std::string text_of(bool value) { return value ? "true" : "false"; }
 
+// Texts that stand here as constants say what src/layers does, where no key says it. Who changes that arithmetic changes the
+// text: then older checkpoints are not taken for what they are not.
 void add_norms(Fingerprint &f, const Dims &d) {
   f.set("model.norm_eps", fingerprint_text(d.norm_eps));
   f.set("norm.latent_eps", "model.norm_eps");
