@@ -1,227 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Export to GGUF: every key and every number of the file, read by a reader of its own; what is refused.
-#include <gtest/gtest.h>
-
-#include <cmath>
+// Export to GGUF: the keys of the file, its tokenizer, and what is refused.
 #include <set>
 
-#include "arch/options.hpp"
-#include "arch/registry.hpp"
 #include "convert/gguf_rules.hpp"
-#include "convert/to_gguf.hpp"
-#include "data/tokenizer.hpp"
-#include "deck/deck.hpp"
-#include "tests/unit/checkpoint/sample.hpp"
-#include "tests/unit/convert/gguf_reader.hpp"
+#include "tests/unit/convert/gguf_sample.hpp"
 
 namespace {
 
-namespace fs = std::filesystem;
-using convert::GgufType;
-using Texts = std::vector<std::string>;
+using namespace gguf_sample;
 
-constexpr const char *kAttention = "[model.attention]\nheads = 2\nq_rank = 12\nkv_rank = 32\n"
-                                   "nope_dim = 32\nrope_dim = 4\nvalue_dim = 6\n";
-constexpr const char *kRouter = "[model.router]\nexperts = 8\nchosen = 3\ngroups = 4\n"
-                                "chosen_groups = 2\nscale = 2.25\n";
-
-std::string model(int layers, int dense, int shared) {
-  return fmt::format("[model]\nvocabulary = 310\ndim = 32\nlayers = {}\ndense_layers = {}\n"
-                     "dense_hidden = 64\nexpert_hidden = 20\nshared_experts = {}\n"
-                     "norm_eps = 2e-6\n",
-                     layers, dense, shared);
-}
-std::string usual() { return model(3, 1, 2) + kAttention + kRouter; }
-
-arch::Dims dims_of(const std::string &text) {
-  deck::Deck deck = deck::Deck::parse(text, "deck");
-  return arch::read_dims(deck);
-}
-
-const std::string &tokenizer_json() {
-  static const std::string text = [] {
-    data::TokenizerTrainer trainer({300, 2, {}});
-    for (int i = 0; i < 40; ++i)
-      trainer.add(
-          "many different words stand in this sentence about ships, weather and harbours\n");
-    return trainer.finish().to_json();
-  }();
-  return text;
-}
-
-// A number for element i of a tensor: no two near each other are the same.
-float weight(const std::string &name, std::uint64_t i) {
-  std::uint64_t h = base::hash128(name).low ^ (i + 1) * 0x9E3779B97F4A7C15ULL;
-  h = (h ^ h >> 29) * 0xBF58476D1CE4E5B9ULL;
-  return static_cast<float>(h >> 40) * 0x1p-24F - 0.5F;
-}
-
-struct Sample {
-  sample::Scratch folder;
-  fs::path checkpoint, out = folder / "small.gguf";
-
-  explicit Sample(const std::string &deck, const std::string &tokenizer = tokenizer_json(),
-                  const std::vector<std::pair<std::string, std::string>> &companions = {},
-                  float spoiled = 0) {
-    const auto registry = arch::registry(dims_of(deck));
-    std::vector<std::vector<float>> memory;
-    checkpoint::Snapshot snapshot;
-    snapshot.deck = deck;
-    snapshot.tokenizer = tokenizer;
-    snapshot.companions = companions;
-    snapshot.sections = {{"weights", {}}};
-    for (const auto &spec : registry) {
-      auto &numbers = memory.emplace_back(static_cast<std::size_t>(spec.size()));
-      for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = weight(spec.name, i);
-      if (spoiled != 0 && spec.name == "head") numbers[40] = spoiled;
-      snapshot.sections[0].items.push_back(
-          {spec.name, spec.shape, checkpoint::Type::f32, numbers.data(), nullptr});
-    }
-    checkpoint::Writer writer({folder / "run", 1});
-    writer.start(std::move(snapshot));
-    writer.wait();
-    checkpoint = folder / "run";
-  }
-
-  gguf_reader::File exported(GgufType type) {
-    fs::remove(out);
-    convert::to_gguf({checkpoint, out, type});
-    return gguf_reader::read(sample::read(out));
-  }
-  // Number and text of the error.
-  std::string refused(GgufType type, std::string *text = nullptr) const {
-    try {
-      convert::to_gguf({checkpoint, out, type});
-    } catch (const base::UserError &error) {
-      if (text) *text = error.what();
-      return error.number();
-    }
-    return "";
-  }
-};
-
-// One tensor of the file: name and where element (fastest index first) i0, i1, i2 lies in the checkpoint.
-struct Expected {
-  std::string name, source;
-  std::vector<std::uint64_t> dims;
-  std::function<std::uint64_t(std::uint64_t, std::uint64_t, std::uint64_t)> index;
-};
-
-Expected plain(const std::string &name, const std::string &source,
-               const std::vector<std::uint64_t> &dims) {
-  return {name, source, dims, [dims](std::uint64_t a, std::uint64_t b, std::uint64_t c) {
-            return a + dims[0] * (b + (dims.size() > 1 ? dims[1] : 1) * c);
-          }};
-}
-
-// By hand, for usual(): H 2, Q 12, C 32, N 32, R 4, V 6, D 32, W 310, E 8, F 20, S 2.
-std::vector<Expected> expected_tensors() {
-  std::vector<Expected> all = {plain("token_embd.weight", "embedding", {32, 310})};
-  for (int i = 0; i < 3; ++i) {
-    const std::string to = fmt::format("blk.{}.", i), from = fmt::format("layers.{}.", i);
-    const auto add = [&](const std::string &name, const std::string &source,
-                         const std::vector<std::uint64_t> &dims) {
-      all.push_back(plain(to + name, from + source, dims));
-    };
-    add("attn_norm.weight", "attention_norm", {32});
-    add("attn_q_a.weight", "mla.w_dq", {32, 12});
-    add("attn_q_a_norm.weight", "mla.q_norm", {12});
-    add("attn_q_b.weight", "mla.w_uq", {12, 72});
-    add("attn_kv_a_mqa.weight", "mla.w_dkv", {32, 36});
-    add("attn_kv_a_norm.weight", "mla.kv_norm", {32});
-    // The source is [2 (32 + 6), 32]; keys: {n, c, h}, values: {c, v, h}.
-    all.push_back(
-        {to + "attn_k_b.weight", from + "mla.w_ukv", {32, 32, 2}, [](auto n, auto c, auto h) {
-           return (h * 38 + n) * 32 + c;
-         }});
-    all.push_back(
-        {to + "attn_v_b.weight", from + "mla.w_ukv", {32, 6, 2}, [](auto c, auto v, auto h) {
-           return (h * 38 + 32 + v) * 32 + c;
-         }});
-    add("attn_output.weight", "mla.w_o", {12, 32});
-    add("ffn_norm.weight", "ffn_norm", {32});
-    if (i == 0) {
-      add("ffn_gate.weight", "ffn.w_gate", {32, 64});
-      add("ffn_up.weight", "ffn.w_up", {32, 64});
-      add("ffn_down.weight", "ffn.w_down", {64, 32});
-      continue;
-    }
-    add("ffn_gate_inp.weight", "router.w", {32, 8});
-    add("exp_probs_b.bias", "router.bias", {8});
-    add("ffn_gate_exps.weight", "experts.w_gate", {32, 20, 8});
-    add("ffn_up_exps.weight", "experts.w_up", {32, 20, 8});
-    add("ffn_down_exps.weight", "experts.w_down", {20, 32, 8});
-    add("ffn_gate_shexp.weight", "shared.w_gate", {32, 40});
-    add("ffn_up_shexp.weight", "shared.w_up", {32, 40});
-    add("ffn_down_shexp.weight", "shared.w_down", {40, 32});
-  }
-  all.push_back(plain("output_norm.weight", "final_norm", {32}));
-  all.push_back(plain("output.weight", "head", {32, 310}));
-  return all;
-}
-
-bool stays_f32(const Expected &e) {
-  return e.dims.size() == 1 || e.name.find("ffn_gate_inp") != std::string::npos;
-}
-
-// read(i): element i of the tensor as the file has it; bound(i): how far it may be off.
-void expect_tensors(const gguf_reader::File &file, std::uint32_t type) {
-  const auto all = expected_tensors();
-  ASSERT_EQ(file.tensors.size(), all.size());
-  std::uint64_t end = 0;
-  for (std::size_t t = 0; t < all.size(); ++t) {
-    const Expected &e = all[t];
-    SCOPED_TRACE(e.name);
-    ASSERT_EQ(file.order[t], e.name);
-    const auto &tensor = file.tensors.at(e.name);
-    ASSERT_EQ(tensor.dims, e.dims);
-    std::uint32_t wanted = stays_f32(e) ? 0 : type;
-    if (wanted == 8 && e.dims[0] % 32 != 0) wanted = 1;
-    ASSERT_EQ(tensor.type, wanted);
-    ASSERT_EQ(tensor.offset, (end + 31) / 32 * 32);
-    const std::uint64_t b = e.dims.size() > 1 ? e.dims[1] : 1,
-                        c = e.dims.size() > 2 ? e.dims[2] : 1;
-    std::uint64_t i = 0;
-    for (std::uint64_t i2 = 0; i2 < c; ++i2)
-      for (std::uint64_t i1 = 0; i1 < b; ++i1)
-        for (std::uint64_t i0 = 0; i0 < e.dims[0]; ++i0, ++i) {
-          const float right = weight(e.source, e.index(i0, i1, i2));
-          if (wanted == 0) {
-            ASSERT_EQ(file.number<float>(e.name, 4 * i), right) << i;
-          } else if (wanted == 30) {
-            const auto bits = file.number<std::uint16_t>(e.name, 2 * i);
-            const float value = std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
-            ASSERT_LE(std::fabs(value - right), std::fabs(right) * 0x1p-8F) << i;
-          } else if (wanted == 1) {
-            ASSERT_NEAR(static_cast<double>(file.number<_Float16>(e.name, 2 * i)), right, 0x1p-13)
-                << i; // |x| <= 1/2: eleven bits
-          } else {
-            const auto d = static_cast<double>(file.number<_Float16>(e.name, i / 32 * 34));
-            const auto q = file.number<std::int8_t>(e.name, i / 32 * 34 + 2 + i % 32);
-            // Half a step, and the rounding of the step itself, 127 times at most.
-            ASSERT_NEAR(d * q, right, d / 2 + 127 * d * 0x1p-11) << i;
-            ASSERT_LE(d, 0.5 / 127 * 1.001);
-          }
-        }
-    const std::uint64_t bytes = wanted == 0 ? 4 * i : wanted == 8 ? i / 32 * 34 : 2 * i;
-    end = tensor.offset + bytes;
-  }
-  EXPECT_EQ(file.data.size(), (end + 31) / 32 * 32);
-}
-
-TEST(ToGguf, EveryNumberOfEveryType) {
-  Sample s(usual());
-  expect_tensors(s.exported(GgufType::f32), 0);
-  expect_tensors(s.exported(GgufType::bf16), 30);
-  expect_tensors(s.exported(GgufType::f16), 1);
-  expect_tensors(s.exported(GgufType::q8_0), 8);
-}
-
-TEST(ToGguf, EveryKey) {
-  Sample s(usual() + "[model.rope]\nfactor = 40\noriginal = 96\nmscale = 0.707\n"
-                     "mscale_all_dim = 0.707\ntheta = 5e4\n");
-  const auto file = s.exported(GgufType::q8_0);
-  const std::map<std::string, gguf_reader::Value> right = {
+// Those of the model that EveryKey makes; the lists of tokens aside.
+std::map<std::string, gguf_reader::Value> expected_keys() {
+  return {
       {"general.architecture", "deepseek2"},
       {"general.type", "model"},
       {"general.name", "small"},
@@ -265,6 +55,13 @@ TEST(ToGguf, EveryKey) {
       {"tokenizer.ggml.add_bos_token", false},
       {"tokenizer.ggml.add_eos_token", false},
   };
+}
+
+TEST(ToGguf, EveryKey) {
+  Sample s(usual() + "[model.rope]\nfactor = 40\noriginal = 96\nmscale = 0.707\n"
+                     "mscale_all_dim = 0.707\ntheta = 5e4\n");
+  const auto file = s.exported(GgufType::q8_0);
+  const auto right = expected_keys();
   std::set<std::string> rest;
   for (const auto &[name, value] : file.keys)
     if (!right.contains(name)) rest.insert(name);
@@ -309,15 +106,6 @@ TEST(ToGguf, KeysThatDependOnTheModel) {
   EXPECT_FALSE(dense.keys.contains("deepseek2.attention.q_lora_rank"));
   EXPECT_FALSE(dense.keys.contains("deepseek2.expert_count"));
   EXPECT_EQ(dense.key<std::uint32_t>("deepseek2.expert_feed_forward_length"), 20U);
-}
-
-TEST(ToGguf, MtpIsLeftOut) {
-  Sample s(usual() + "[mtp]\ndepth = 1\n");
-  testing::internal::CaptureStderr();
-  const auto file = s.exported(GgufType::f32);
-  EXPECT_NE(testing::internal::GetCapturedStderr().find("multi-token"), std::string::npos);
-  expect_tensors(file, 0);
-  EXPECT_EQ(file.key<std::uint32_t>("deepseek2.block_count"), 3U);
 }
 
 TEST(ToGguf, Tokenizer) {
