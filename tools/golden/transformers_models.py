@@ -6,8 +6,9 @@ usage: transformers_models.py OUT            (OUT: tests/reference/hf; the cases
 Run with: pip install torch==2.15.0 transformers==5.23.0 safetensors==0.8.0 numpy==2.4.6 xxhash==4.1.0
 
 Each case is a directory as save_pretrained writes it, with two files more:
-  expected.safetensors  ids i32 [2,40], logits f32 [2,40,W], logits_bf16 (a bfloat16 run, as f32), loss f32 [1],
-                        grad.<name> per parameter under its name on disk (experts one by one)
+  expected.safetensors  ids i32 [2,40], logits f32 [2,40,W], logits_bf16 (a bfloat16 run, as f32), logits_double (the same
+                        equations in double, rounded to f32), loss f32 [1], grad.<name> per parameter under its name on disk
+                        (experts one by one)
   golden.json           versions, the value of the group mask, the smallest margins of the choices
 Tokens are drawn such that every choice of groups and experts has a margin, so rounding cannot turn it.
 """
@@ -26,6 +27,7 @@ from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
 from transformers.models.deepseek_v3 import modeling_deepseek_v3 as source
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import double_model  # noqa: E402
 import fp8_model  # noqa: E402
 import versions  # noqa: E402
 
@@ -248,6 +250,9 @@ def make(name, case, out):
                 expected[f"grad.{disk}"] = grad.contiguous()
     expected["logits_bf16"], bf16 = run_bf16(folder, ids)
     same = all(torch.equal(a, b) for a, b in zip(bf16.chosen, listener.chosen))
+    with torch.no_grad():
+        exact = double_model.load(folder)(ids).logits
+    expected["logits_double"] = exact.float()
     save_file(expected, folder / "expected.safetensors")
 
     scores = torch.cat(listener.scores).detach()
@@ -260,6 +265,7 @@ def make(name, case, out):
         "smallest_margin": float(torch.stack(listener.margin).detach().min()),
         "chosen_biased_scores": [float(scores.min()), float(scores.max())],
         "largest_logit": float(logits.abs().max()),
+        "difference_from_double": float((logits - exact).abs().max()),
         "bf16_relative_norm": float(difference),
         "bf16_chooses_the_same_experts": same,
         "parameters": sum(p.numel() for p in model.parameters()),
