@@ -160,6 +160,38 @@ TEST(ToGguf, Tokenizer) {
             static_cast<std::uint32_t>(tokenizer.eos()));
 }
 
+// Numbers of the published files, which are no part of the repository.
+TEST(ToGguf, GenuineTokenizer) {
+  const char *shared = std::getenv("HADAL_SHARED");
+  const fs::path folder =
+      (shared ? fs::path(shared) : fs::path(HADAL_SOURCE_DIR) / ".." / "shared") / "data" /
+      "deepseek_v3_tokenizer";
+  if (!fs::exists(folder / "tokenizer.json")) GTEST_SKIP() << folder << " is not there";
+  std::string deck = usual();
+  deck.replace(deck.find("310"), 3, "128900");
+  deck.replace(deck.find("dim = 32"), 8, "dim = 4");
+  const std::string config = sample::read(folder / "tokenizer_config.json");
+  Sample s(deck, sample::read(folder / "tokenizer.json"), {{"tokenizer_config.json", config}});
+  const auto file = s.exported(GgufType::bf16);
+  const auto &tokens = file.key<Texts>("tokenizer.ggml.tokens");
+  const auto &kinds = file.key<std::vector<std::int32_t>>("tokenizer.ggml.token_type");
+  ASSERT_EQ(tokens.size(), 128900U);
+  EXPECT_EQ(tokens[0], "<｜begin▁of▁sentence｜>");
+  EXPECT_EQ(tokens[201], "Ċ");
+  EXPECT_EQ(tokens[128803], "<｜User｜>");
+  EXPECT_EQ(tokens[128899], "[PAD128899]");
+  EXPECT_EQ(std::count(kinds.begin(), kinds.end(), 3), 804);
+  EXPECT_EQ(std::count(kinds.begin(), kinds.end(), 4), 14);
+  EXPECT_EQ(std::count(kinds.begin(), kinds.end(), 5), 128900 - 128815);
+  EXPECT_EQ(file.key<Texts>("tokenizer.ggml.merges").size(), 127741U);
+  EXPECT_EQ(file.key<std::uint32_t>("tokenizer.ggml.bos_token_id"), 0U);
+  EXPECT_EQ(file.key<std::uint32_t>("tokenizer.ggml.eos_token_id"), 1U);
+  EXPECT_EQ(file.key<std::uint32_t>("tokenizer.ggml.padding_token_id"), 1U);
+  EXPECT_EQ(file.key<bool>("tokenizer.ggml.add_bos_token"), true);
+  EXPECT_EQ(file.key<std::string>("tokenizer.chat_template"),
+            nlohmann::json::parse(config).at("chat_template").get<std::string>());
+}
+
 TEST(ToGguf, TokenizersThatAreRefused) {
   std::string text;
   EXPECT_EQ(Sample(usual(), "").refused(GgufType::f32), "E148");
