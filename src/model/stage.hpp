@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The whole model on this rank: embedding, blocks, final norm, head with loss, MTP modules; forward and backward of one micro-batch.
+// A stage: the whole model, or the run of blocks that one rank of a pipeline holds. The first has the embedding; the last has the final
+// norm, the head with its loss and the MTP modules (with a copy of the embedding where it is not the first too).
 //
 //   (1) x_0 = embedding   (2) x_i = block_i(x_{i-1})   (3) n = final_norm(x_L)   (4) main loss = head(n)
 //   MTP depth k = 1..: previous = n (or x_L: mtp.hidden), rows narrowed by one;  (5) z = mtp input(embedding(t[i+k]), previous)
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "model/block.hpp"
+#include "model/tape.hpp"
 
 namespace model {
 
@@ -20,18 +22,55 @@ struct LossScales {
   double alpha = 0;        // coefficient of the sequence-wise balance loss
 };
 
-// Sums over the rows of a micro-batch, in row order, double.
+// Sums over the rows of a micro-batch, in row order, double. A stage fills what it computes and leaves 0 elsewhere.
 struct MicroLoss {
   double main = 0;
   std::vector<double> mtp;
-  double balance = 0; // sum over samples and MoE blocks, alpha included
+  std::vector<double> balance_BS; // MoE blocks x samples, alpha included
+  double balance() const {        // their sum, in order
+    double sum = 0;
+    for (const double value : balance_BS) sum += value;
+    return sum;
+  }
+};
+
+// Blocks [first, last) of the main model.
+struct Part {
+  Index first = 0, last = 0;
+  bool embedding = true, head = true; // the first and the last stage
+  static Part whole(const arch::Dims &dims) { return {0, dims.layers, true, true}; }
 };
 
 template <class A> class Stage {
 public:
   Stage(const arch::Dims &dims, arch::Recompute recompute, Index samples, Index sequence);
+  Stage(const arch::Dims &dims, arch::Recompute recompute, Index samples, Index sequence,
+        Part part);
+  const Part &part() const { return part_; }
   // Bytes of arena that forward_backward needs at most (saved activations and scratch).
   std::size_t arena_bytes() const;
+  // The two apart: what a micro-batch in flight keeps (deferred: between backward_input and backward_weight too), and scratch.
+  std::size_t tape_bytes(bool deferred) const;
+  std::size_t scratch_bytes() const;
+
+  // F: saved activations go to `keep`. x_TD: the stage's input, of which the caller keeps the memory (none on the first stage).
+  // The head's gradient is added here, since its logits are not kept.
+  void forward(Context &ctx, tensor::Arena &keep, const Weights<A> &w, const MicroBatch &batch,
+               const LossScales &scales, const Grads &acc, Mat<std::int64_t> load_BE, Mat<A> x_TD,
+               Tape<A> &tape);
+  // B: dy_TD is the gradient of the output (none on the last stage), dx_TD receives that of the input (none on the first). What W needs
+  // goes to `keep`.
+  void backward_input(Context &ctx, tensor::Arena &keep, const Weights<A> &w,
+                      const MicroBatch &batch, const LossScales &scales, Mat<A> dy_TD,
+                      Tape<A> &tape, Mat<A> dx_TD);
+  // W: adds the gradients of all weights but the head's.
+  void backward_weight(Context &ctx, const MicroBatch &batch, const Grads &acc, Tape<A> &tape);
+  // B and W, block by block: the same bits with less memory.
+  void backward(Context &ctx, const Weights<A> &w, const MicroBatch &batch,
+                const LossScales &scales, const Grads &acc, Mat<A> dy_TD, Tape<A> &tape,
+                Mat<A> dx_TD);
+  // Losses of a tape; waits for the device.
+  MicroLoss losses(Context &ctx, const Tape<A> &tape);
 
   // Adds the gradients of one micro-batch to acc and the expert loads to load_BE (rows: MoE blocks, MTP modules last).
   MicroLoss forward_backward(Context &ctx, const Weights<A> &w, const MicroBatch &batch,
@@ -46,27 +85,33 @@ public:
   Index moe_blocks() const;
 
 private:
-  struct Tape; // saved activations of a micro-batch
   BlockEnv env(Index layer) const { return BlockEnv{dims_, recompute_, rope_, layer}; }
+  Index layer_of(std::size_t block) const; // blocks of this stage in order: main model, MTP modules
+  std::size_t blocks() const;
   Balance balance(const LossScales &scales, Index layer, Mat<std::int64_t> load_BE,
                   Mat<double> balance_BS) const;
-  void forward_main(Context &, const Weights<A> &, const MicroBatch &, const LossScales &,
-                    const Grads &, Mat<std::int64_t>, Tape &);
-  void forward_mtp(Context &, const Weights<A> &, const MicroBatch &, Index depth,
-                   const LossScales &, const Grads &, Mat<std::int64_t>, Tape &);
-  void backward_mtp(Context &, const Weights<A> &, const MicroBatch &, Index depth,
-                    const LossScales &, const Grads &, Tape &);
-  void backward_main(Context &, const Weights<A> &, const MicroBatch &, const LossScales &,
-                     const Grads &, Tape &);
-  void backward_block(Context &, const Weights<A> &, Index layer, const Stream &, Mat<const A> dy,
-                      Mat<const A> x, const BlockSaved<A> &, const Balance &, const Grads &,
-                      Mat<A> dx);
-  MicroLoss read_losses(Context &, const Tape &) const;
-  std::string find_bad(Context &, const Tape &) const;
+  void forward_main(Context &, tensor::Arena &keep, const Weights<A> &, const MicroBatch &,
+                    const LossScales &, Mat<std::int64_t>, Mat<A> x_TD, Tape<A> &);
+  void forward_head(Context &, tensor::Arena &keep, const Weights<A> &, const MicroBatch &,
+                    const LossScales &, const Grads &, Tape<A> &);
+  void forward_mtp(Context &, tensor::Arena &keep, const Weights<A> &, const MicroBatch &,
+                   Index depth, const LossScales &, const Grads &, Mat<std::int64_t>, Tape<A> &);
+  void backward_block(Context &, tensor::Arena *keep, const Weights<A> &, std::size_t block,
+                      const Stream &, Mat<A> dy, Mat<const A> x, const LossScales &, const Grads *,
+                      Tape<A> &, Mat<A> dx);
+  void backward_mtp(Context &, tensor::Arena *keep, const Weights<A> &, const MicroBatch &,
+                    std::size_t k, const LossScales &, const Grads *, Tape<A> &);
+  void mtp_weights(Context &, const MicroBatch &, std::size_t k, const Grads &,
+                   const typename Tape<A>::MtpRest &, const Tape<A> &);
+  void backward_all(Context &, tensor::Arena *keep, const Weights<A> &, const MicroBatch &,
+                    const LossScales &, const Grads *, Mat<A> dy, Tape<A> &, Mat<A> dx);
+  MicroLoss read_losses(Context &, const Tape<A> &) const;
+  std::string find_bad(Context &, const Tape<A> &) const;
 
   arch::Dims dims_;
   arch::Recompute recompute_;
   Index samples_, sequence_;
+  Part part_;
   layers::rope::Table rope_;
   std::string first_bad_;
 };

@@ -97,7 +97,7 @@ void Trainer<A>::run_micro_batches(const std::vector<data::Sample> &samples, Ste
     if (report.where.empty()) report.where = stage_.first_bad_activation();
     shard_sums[0][shard] += loss.main;
     for (std::size_t k = 1; k <= depth; ++k) shard_sums[k][shard] += loss.mtp[k - 1];
-    shard_sums[depth + 1][shard] += loss.balance;
+    shard_sums[depth + 1][shard] += loss.balance();
     if (m + 1 == n || (m + 1) * shards / n != shard) gradients_.close_shard(ctx_);
   }
   report.loss = optim::tree_sum(shard_sums[0]) / static_cast<double>(std::max<Index>(1, valid[0]));

@@ -76,7 +76,7 @@ void expect_losses(const model::MicroLoss &got, const Losses<double> &expected) 
   ASSERT_EQ(got.mtp.size(), expected.mtp.size());
   for (std::size_t k = 0; k < got.mtp.size(); ++k)
     EXPECT_NEAR(got.mtp[k], expected.mtp[k], kLoss * expected.mtp[k]);
-  EXPECT_NEAR(got.balance, expected.balance, kLoss * expected.balance);
+  EXPECT_NEAR(got.balance(), expected.balance, kLoss * expected.balance);
 }
 
 void expect_equal(const Problem &p) {

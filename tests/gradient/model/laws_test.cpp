@@ -24,7 +24,7 @@ template <class A> std::string outcome(const Problem &p) {
   Program<A> program(p, weights_of<A>(p));
   const auto loss = program.run();
   std::vector<double> losses = loss.mtp;
-  losses.push_back(loss.main), losses.push_back(loss.balance);
+  losses.push_back(loss.main), losses.push_back(loss.balance());
   const Values loads = support::download(program.loads());
   return base::hash128(losses.data(), losses.size() * sizeof(double)).hex() + " " +
          base::hash128(loads.data(), loads.size() * sizeof(double)).hex() + " " + program.hash();
