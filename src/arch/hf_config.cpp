@@ -185,6 +185,7 @@ HfConfig read_hf_config(std::string_view text, const std::string &where) {
   d.init_std = r.real_or("initializer_range", d.init_std, 0.0, 1.0);
   d.mtp_depth = r.integer_or("num_nextn_predict_layers", 0, 0, 2);
   // Not a public key: written by this program where a model differs from what other engines take for granted.
+  config.tells_mtp_hidden = r.has("hadal_mtp_hidden");
   const std::string hidden = r.word_or("hadal_mtp_hidden", "post_norm");
   if (hidden != "post_norm" && hidden != "pre_norm")
     r.fail("hadal_mtp_hidden", "E055", "post_norm or pre_norm.");

@@ -21,7 +21,8 @@ Dims dims_from_hf_config(std::string_view text, const std::string &where);
 // What the file says beside the dims.
 struct HfConfig {
   Dims dims;
-  Index max_positions = 0; // max_position_embeddings; 0: not told
+  Index max_positions = 0;       // max_position_embeddings
+  bool tells_mtp_hidden = false; // public files do not: then dims has the default
   // Choices of training that the file tells, by their fingerprint names: balance.alpha from aux_loss_alpha.
   std::vector<std::pair<std::string, std::string>> training;
 };

@@ -18,8 +18,8 @@ OutputFile::OutputFile(std::filesystem::path path, Exit code, std::string_view n
 }
 
 OutputFile::~OutputFile() {
-  if (file_ < 0) return;
-  ::close(file_);
+  if (finished_) return;
+  if (file_ >= 0) ::close(file_);
   std::error_code error;
   std::filesystem::remove(partial_, error);
 }
@@ -55,6 +55,7 @@ void OutputFile::finish() {
   std::error_code error;
   std::filesystem::rename(partial_, path_, error);
   if (error) fail(error.value());
+  finished_ = true;
   const auto folder = path_.parent_path();
   sync_directory(folder.empty() ? "." : folder);
 }

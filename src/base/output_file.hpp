@@ -26,6 +26,7 @@ private:
   Exit code_;
   std::string number_;
   int file_ = -1;
+  bool finished_ = false;
   std::uint64_t written_ = 0, sent_ = 0;
 };
 

@@ -111,6 +111,8 @@ fs::path from_hf(const FromHf &o) {
   snapshot.info["max_positions"] = config.max_positions;
   auto fingerprint = arch::fingerprint(config.dims);
   for (const auto &[name, value] : config.training) fingerprint.set(name, value);
+  if (!config.tells_mtp_hidden)
+    std::erase_if(fingerprint.entries, [](const auto &e) { return e.first == "mtp.hidden"; });
   snapshot.info["fingerprint"] = fingerprint.to_json();
   snapshot.tokenizer = read_tokenizer(o, config.dims, snapshot.info);
   snapshot.companions = companions_of(o.directory);
