@@ -4,26 +4,14 @@
 #include <cstdio>
 
 #include "infer/generator.hpp"
-#include "tests/gradient/model/problem.hpp"
-#include "tests/parity/golden.hpp"
+#include "tests/parity/trained.hpp"
 
 namespace {
 
 using namespace parity;
 using numerics::bf16;
-using tensor::Vec;
-using Tokens = std::vector<data::Token>;
 
-constexpr double kLogits = 2e-5, kGradient = 1e-4, kLoss = 1e-6;
-
-std::vector<Tokens> tokens_of(const Tensors &expected) {
-  const Values ids = expected.at("ids");
-  const auto &shape = expected.shape("ids");
-  std::vector<Tokens> sequences(static_cast<std::size_t>(shape[0]));
-  for (std::size_t i = 0; i < ids.size(); ++i)
-    sequences[i / static_cast<std::size_t>(shape[1])].push_back(static_cast<data::Token>(ids[i]));
-  return sequences;
-}
+constexpr double kLogits = 2e-5;
 
 template <class A> class Speaker {
 public:
@@ -106,55 +94,16 @@ TEST_P(Transformers, same_logits) {
   }
 }
 
-// The model of the checkpoint as the trainer holds it.
-model_test::Problem problem(const arch::Dims &dims, const std::vector<Tokens> &sequences) {
-  model_test::Problem p;
-  p.dims = dims;
-  for (const Tokens &tokens : sequences)
-    p.samples.push_back({std::vector<std::int32_t>(tokens.begin(), tokens.end()), {0}});
-  p.scales.main = 1.0 / static_cast<double>(sequences.size() * (sequences[0].size() - 1));
-  p.scales.balance = p.scales.alpha = 0;
-  return p;
-}
-
-model_test::Reference weights_of(const checkpoint::Reader &reader, const arch::Dims &dims) {
-  model_test::Reference values;
-  for (const auto &spec : arch::registry(dims)) {
-    std::vector<float> data(static_cast<std::size_t>(spec.size()));
-    checkpoint::Item item;
-    item.name = spec.name, item.shape = spec.shape, item.data = data.data();
-    reader.read("weights", {item}, false);
-    values[spec.name] = Values(data.begin(), data.end());
-  }
-  return values;
-}
-
 TEST_P(Transformers, same_loss_and_gradients) {
   const auto p = problem(dims_, sequences_);
   model_test::Program<float> program(p, weights_of(reader_, dims_));
   const double loss = program.run().main * p.scales.main;
   const double loss_difference = std::abs(loss - expected_.at("loss")[0]);
 
-  const auto registry = arch::registry(dims_);
-  const auto places = parity::places(registry);
-  std::map<std::string, Values> gradients;
-  std::size_t compared = 0, expected_names = expected_.names("grad.").size();
-  double worst = 0;
-  std::string worst_name;
-  for (const auto &[name, place] : places) {
-    if (!place.spec->trained()) continue;
-    auto &whole = gradients[place.spec->name];
-    if (whole.empty()) whole = program.gradient(place.spec->name);
-    const Values theirs = expected_.at("grad." + name);
-    const double error = support::relative_error(slice(whole, place.first, place.count), theirs);
-    EXPECT_GT(support::norm(theirs), 0.0) << name << ": a gradient of zero proves nothing";
-    EXPECT_LE(error, kGradient) << name;
-    if (error >= worst) worst = error, worst_name = name;
-    ++compared;
-  }
-  EXPECT_EQ(compared, expected_names); // none of theirs is left over
+  const Gradients worst = compare_gradients(program, dims_, expected_, kGradient);
   std::printf("| %s | loss %.6f | difference %.1e | %zu gradients, worst %.1e (%s) |\n",
-              name_.c_str(), loss, loss_difference, compared, worst, worst_name.c_str());
+              name_.c_str(), loss, loss_difference, worst.compared, worst.error,
+              worst.name.c_str());
   EXPECT_LE(loss_difference, kLoss);
 }
 

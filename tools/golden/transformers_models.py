@@ -29,6 +29,7 @@ from transformers.models.deepseek_v3 import modeling_deepseek_v3 as source
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import double_model  # noqa: E402
 import fp8_model  # noqa: E402
+import transformers_mtp  # noqa: E402
 import versions  # noqa: E402
 
 SAMPLES, LENGTH, ORIGINAL = 2, 40, 16
@@ -82,10 +83,13 @@ def patch_mask():
 
 
 def random_model(case, seed):
-    """Every term matters: norms around 1, not 1; router biases; logits of order 1 to 5."""
     torch.manual_seed(seed)
     config = DeepseekV3Config(**case["config"], attn_implementation="eager", experts_implementation="eager")
-    model = DeepseekV3ForCausalLM(config).float().eval()
+    return randomise(DeepseekV3ForCausalLM(config).float().eval(), case["bias"])
+
+
+def randomise(model, bias):
+    """Every term matters: norms around 1, not 1; router biases; logits of order 1 to 5."""
     with torch.no_grad():
         for name, p in model.named_parameters():
             if p.numel() == 0:
@@ -96,7 +100,7 @@ def random_model(case, seed):
                 p.copy_(0.8 * torch.randn_like(p))
             else:
                 p.copy_(1.3 / p.shape[-1] ** 0.5 * torch.randn_like(p))
-        mean, spread = case["bias"]
+        mean, spread = bias
         for name, b in model.named_buffers():
             if name.endswith("e_score_correction_bias"):
                 b.copy_(mean + spread * torch.randn_like(b))
@@ -142,9 +146,8 @@ class Choices:
         self.scores.append(scores.gather(1, chosen))
 
 
-def draw_ids(model, generator):
+def draw_ids(model, generator, vocabulary):
     """Position by position: the model is causal, so a token's margins do not change what stands before it."""
-    vocabulary = model.config.vocab_size
     listener = Choices(model)
     ids = torch.zeros(SAMPLES, 0, dtype=torch.long)
     with torch.no_grad():
@@ -154,7 +157,7 @@ def draw_ids(model, generator):
                 tries = torch.cat([ids[s].expand(vocabulary, -1), torch.arange(vocabulary)[:, None]], dim=1)
                 listener.reset()
                 model(tries)
-                margins = torch.stack(listener.margin).view(-1, *tries.shape)[:, :, -1].min(0)[0]
+                margins = torch.stack([m.view(vocabulary, -1)[:, -1] for m in listener.margin]).min(0)[0]
                 good = (margins > MARGIN).nonzero()[:, 0]
                 if len(good) < 8:
                     return None
@@ -222,7 +225,7 @@ def make(name, case, out):
     seed = case["seed"]
     while True:
         model = random_model(case, seed)
-        ids = draw_ids(model, torch.Generator().manual_seed(seed))
+        ids = draw_ids(model, torch.Generator().manual_seed(seed), model.config.vocab_size)
         if ids is not None:
             break
         seed += 100
@@ -292,6 +295,7 @@ def main():
     for name, case in CASES.items():
         make(name, case, out)
     fp8_model.make(out / "fp8")
+    transformers_mtp.make(out / "mtp")
     for file in out.glob("*/*"):
         os.chmod(file, 0o644)
 
