@@ -46,6 +46,7 @@ public:
       if (spec.kind == arch::Kind::router && !dims.router_bias &&
           dims.score == arch::Score::sigmoid)
         add_zero_bias(spec);
+      if (spec.kind == arch::Kind::router && dims.shared == 0) add_no_shared(spec);
       if (spec.room == "mtp" && spec.name.ends_with("mtp.head_norm")) add_copies(spec.layer);
     }
     return std::move(list_);
@@ -119,6 +120,16 @@ private:
     add_plain(fmt::format("model.layers.{}.mlp.gate.e_score_correction_bias", router.layer),
               st::Dtype::f32, {router.shape[0]},
               [](std::uint64_t, std::size_t count, float *to) { std::fill_n(to, count, 0.0F); });
+  }
+
+  // transformers wants the network of no shared experts too: three tensors without elements.
+  void add_no_shared(const TensorSpec &router) {
+    const std::string prefix = fmt::format("model.layers.{}.mlp.shared_experts.", router.layer);
+    const Index D = source_.dims().model;
+    const Read nothing = [](std::uint64_t, std::size_t, float *) {};
+    add_plain(prefix + "gate_proj.weight", plain(), {0, D}, nothing);
+    add_plain(prefix + "up_proj.weight", plain(), {0, D}, nothing);
+    add_plain(prefix + "down_proj.weight", plain(), {D, 0}, nothing);
   }
 
   void add_copies(Index layer) {
