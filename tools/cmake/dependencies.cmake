@@ -2,7 +2,7 @@
 # Finds everything Hadal does not write itself and gives each a target:
 #   Kokkos::kokkos Kokkos::kokkoskernels fmt::fmt spdlog::spdlog CLI11::CLI11 nlohmann_json::nlohmann_json
 #   GTest::gtest (HADAL_TESTS) benchmark::benchmark (HADAL_BENCH)
-#   hadal_dep_{hdf5,dnnl,blas,pcre2,xxhash,toml}
+#   hadal_dep_{hdf5,dnnl,blas,pcre2,xxhash,toml}; hadal_dep_mpi where MPI is found; hadal_dep_nccl (HADAL_NCCL)
 # What is missing is reported together, with the variable that points to it. Libraries are linked, not only looked at.
 # Installed beside HadalConfig.cmake, which includes it.
 include(CheckCXXSourceCompiles)
@@ -129,6 +129,21 @@ hadal_need_library(pcre2 "PCRE2" pcre2.h pcre2-8 libpcre2-dev "pcre2_code_free_8
 hadal_need_library(blas "OpenBLAS (OpenMP build)" cblas.h openblas libopenblas-openmp-dev
   "return openblas_get_parallel() != 2;" RUNS PATHS /usr/lib/${CMAKE_LIBRARY_ARCHITECTURE}/openblas-openmp
   /usr/include/${CMAKE_LIBRARY_ARCHITECTURE}/openblas-openmp)
+
+# MPI is optional: without it the program runs on one rank.
+if(NOT DEFINED HADAL_MPI OR HADAL_MPI)
+  find_package(MPI QUIET COMPONENTS CXX)
+  if(HADAL_MPI AND NOT MPI_CXX_FOUND)
+    hadal_note_missing("MPI (HADAL_MPI=ON)" "MPI_HOME" "libopenmpi-dev openmpi-bin")
+  elseif(MPI_CXX_FOUND AND NOT TARGET hadal_dep_mpi)
+    add_library(hadal_dep_mpi INTERFACE IMPORTED GLOBAL)
+    set_target_properties(hadal_dep_mpi PROPERTIES INTERFACE_LINK_LIBRARIES MPI::MPI_CXX)
+  endif()
+endif()
+if(HADAL_NCCL)
+  hadal_need_library(nccl "NCCL" nccl.h nccl libnccl-dev "return ncclGetVersion(nullptr) == ncclSuccess;"
+    PATHS ${CUDAToolkit_ROOT} /usr/local/cuda)
+endif()
 
 foreach(pair IN ITEMS "hdf5 hdf5::hdf5" "toml tomlplusplus::tomlplusplus")
   separate_arguments(pair UNIX_COMMAND "${pair}")
