@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The scripts of tools/slurm/ under a real Slurm of one node: the tiny deck is stopped by the signal before its time
+limit, requeued, goes on and ends with the state hash of a run that nobody stopped; faults fail, a stop without progress
+is not repeated for ever, and a cancelled job stays cancelled.
+Usage: slurm_test.py SOURCE_DIR PROGRAM. Exit code 77: Slurm cannot be started here (the reason is printed)."""
+import csv
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from cluster import Cluster, Unavailable  # noqa: E402
+
+RANKS = int(os.environ.get("HADAL_TEST_RANKS", "1"))
+UNDISTURBED = 26.0  # seconds that the run is to take alone, see begin_at
+BEFORE = 15.0       # seconds from the submission to the round in which slurmctld sends the signal
+
+# In the place of the program: answers --check as it does, and ends as its first override says.
+FAKE = """#!/bin/bash
+for word; do [ "$word" = --check ] && { echo 'run.directory               "run"    x.toml:1'; exit 0; }; done
+trap 'exit 75' TERM
+case $3 in
+  code=*) exit "${3#code=}" ;;
+  sleep) touch asleep; for i in $(seq 100); do sleep 0.2; done ;;
+esac
+"""
+
+
+def say(text):
+    print(text, flush=True)
+
+
+class Bench:
+    def __init__(self, cluster, source, program):
+        self.cluster, self.source, self.program = cluster, source, program
+        self.one_thread = dict(cluster.environment, OMP_NUM_THREADS="1", OMP_PROC_BIND="false",
+                               OMP_WAIT_POLICY="passive")
+
+    def submit(self, name, *arguments, program=None, options=(), **settings):
+        folder = self.cluster.folder / name
+        folder.mkdir(exist_ok=True)
+        given = {"HADAL": program or self.program, "HADAL_HOME": self.source, "HADAL_CPU_BIND": "none",
+                 "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", **settings}
+        command = ["sbatch", "--parsable", f"--job-name={name}", f"--chdir={folder}", f"--ntasks={RANKS}",
+                   "--cpus-per-task=1", "--export=ALL," + ",".join(f"{k}={v}" for k, v in given.items()),
+                   "--output=%x-%j.log", *options, f"{self.source}/tools/slurm/cpu.sbatch", *arguments]
+        number = self.cluster.must(*command).strip()
+        return number, folder / f"{name}-{number}.log"
+
+    def follow(self, number, seconds):
+        """To its end; a requeued job would wait two minutes, so its start is moved to now. The last state."""
+        end = time.time() + seconds
+        while time.time() < end:
+            job = self.cluster.job(number)
+            if job["JobState"] not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED"):
+                return job
+            if job["JobState"] == "PENDING" and int(job["Restarts"]) > 0 and job["Reason"] == "BeginTime":
+                self.cluster.call("scontrol", "update", f"JobId={number}", "StartTime=now")
+            time.sleep(0.3)
+        raise AssertionError(f"job {number} did not end within {seconds} s: {job}\n{self.cluster.logs()}")
+
+
+def expect(condition, what, text=""):
+    if not condition:
+        raise AssertionError(f"{what}\n{text}")
+
+
+def codes_and_requeues(bench):
+    """What common.sh makes of exit codes, with a stand-in for the program."""
+    fake = bench.cluster.folder / "fake"
+    fake.write_text(FAKE)
+    fake.chmod(0o755)
+    quick = {"program": str(fake), "HADAL_SELFTEST": "no", "HADAL_IDLE_REQUEUES": "1"}
+    jobs = {code: bench.submit(f"code{code}", "x.toml", f"code={code}", **quick) for code in (0, 3, 75)}
+    cancelled, its_log = bench.submit("cancelled", "x.toml", "sleep", **quick)
+    for code, state, restarts in ((0, "COMPLETED", 0), (3, "FAILED", 0), (75, "FAILED", 1)):
+        number, log = jobs[code]
+        job = bench.follow(number, 40)
+        found = (job["JobState"], job["ExitCode"], int(job["Restarts"]))
+        expect(found == (state, f"{code}:0", restarts), f"exit code {code}: {found}", log.read_text())
+        if code == 75:
+            expect("without a newer checkpoint" in log.read_text(), "the reason of the end", log.read_text())
+        say(f"exit code {code}: job {found[0]}, requeued {found[2]} times")
+    asleep = its_log.parent / "asleep"
+    end = time.time() + 20
+    while not asleep.exists():
+        expect(time.time() < end, "the job to be cancelled did not start", its_log.read_text())
+        time.sleep(0.2)
+    bench.cluster.must("scancel", cancelled)
+    job = bench.follow(cancelled, 20)
+    time.sleep(1)
+    job = bench.cluster.job(cancelled)
+    expect(job["JobState"] == "CANCELLED" and job["Restarts"] == "0", f"scancel: {job}", its_log.read_text())
+    say("scancel: job CANCELLED, not requeued")
+    number, log = bench.submit("faulty", "missing.toml", HADAL_SELFTEST="no")
+    job = bench.follow(number, 30)
+    expect(job["ExitCode"] == "2:0" and "E001" in log.read_text(), f"a deck that is not there: {job}", log.read_text())
+    say("a missing deck: job FAILED with exit code 2, E001 in the log")
+
+
+def prepare_tiny(bench):
+    """The deck and its data in a folder; the steps that take UNDISTURBED seconds on one thread."""
+    folder = bench.cluster.folder / "tiny"
+    folder.mkdir()
+    deck = (Path(bench.source) / "input/pretrain/tiny.toml").read_text()
+    paths = 'paths = ["docs", "src"]'
+    expect(paths in deck, "tiny.toml has other sources")
+    deck = deck.replace(paths, f'paths = ["{bench.source}/docs", "{bench.source}/src"]')
+    (folder / "tiny.toml").write_text(deck)
+    run = lambda *words: subprocess.run([bench.program, *words], cwd=folder, env=bench.one_thread, check=True,
+                                        stdout=subprocess.DEVNULL, timeout=120)
+    run("data", "build", "tiny.toml")
+    run("run", "tiny.toml", "run.directory=probe", "train.steps=30", "train.validate_every=0")
+    with open(folder / "probe/history.csv") as file:
+        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+    # The fastest step: other work on the machine must not make the run too short.
+    step = min(float(row["step_seconds"]) for row in rows)
+    return folder, max(60, int(UNDISTURBED / step))
+
+
+def hash_in(text):
+    found = re.findall(r"state hash ([0-9a-f]{32})", text)
+    return found[-1] if found else "none"
+
+
+def stopped_and_requeued(bench):
+    folder, steps = prepare_tiny(bench)
+    # slurmctld looks at time limits every 30 s; what is due within the next round and --signal's seconds is signalled.
+    wait = (30 - BEFORE - (time.time() - bench.cluster.began)) % 30
+    say(f"{steps} steps; submitted in {wait:.0f} s, signalled {BEFORE:.0f} s later")
+    time.sleep(wait)
+    arguments = ["tiny.toml", f"train.steps={steps}", "train.validate_every=0", "checkpoint.every=0"]
+    reference = subprocess.Popen([bench.program, "run", *arguments, "run.directory=undisturbed"], cwd=folder,
+                                 env=bench.one_thread, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        number, log = bench.submit("tiny", *arguments, "run.directory=run", HADAL_SELFTEST="no", options=("--time=1", "--signal=B:USR1@40"))
+        job = bench.follow(number, 200)
+        undisturbed = reference.communicate(timeout=120)[0]
+    finally:
+        reference.kill()
+    text = log.read_text()
+    expect(job["JobState"] == "COMPLETED" and job["ExitCode"] == "0:0", f"the job: {job}", text)
+    expect(int(job["Restarts"]) >= 1 and "received SIGUSR1" in text and "requeued" in text, "no requeue was seen", text)
+    expect("SIGUSR1" in (folder / "run/run.log").read_text(), "the program did not speak of the signal", text)
+    spoken = [line for line in text.splitlines() if line.startswith("slurm:")]
+    expect(hash_in(undisturbed) != "none" and hash_in(text) == hash_in(undisturbed),
+           f"state hash {hash_in(text)}, undisturbed {hash_in(undisturbed)}", text)
+    left = [name for name in ("slurm_progress", "slurm_code") if (folder / "run" / name).exists()]
+    expect(not left, f"left in the run directory: {left}")
+    say("\n".join(spoken))
+    say(f"stopped by the time limit's signal, requeued {job['Restarts']} times; state hash {hash_in(text)} as undisturbed")
+
+
+def main():
+    source, program = str(Path(sys.argv[1]).resolve()), str(Path(sys.argv[2]).resolve())
+    begin = time.time()
+    try:
+        cluster = Cluster()
+    except Unavailable as reason:
+        say(f"SKIPPED: Slurm cannot be started here: {reason}")
+        return 77
+    with cluster:
+        say(f"{cluster.must('sinfo', '--version').strip()} on loopback after {time.time() - begin:.1f} s")
+        bench = Bench(cluster, source, program)
+        try:
+            codes_and_requeues(bench)
+            stopped_and_requeued(bench)
+        except (AssertionError, subprocess.SubprocessError) as fault:
+            say(f"FAILED: {fault}")
+            say(cluster.logs(30))
+            return 1
+    say(f"ok, {time.time() - begin:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
