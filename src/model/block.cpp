@@ -25,6 +25,73 @@ void sum(Context &ctx, const char *label, Vec<const A> a, Vec<const A> b, Vec<A>
 template <class A> Vec<const A> read(Mat<const A> m) { return flat(m); }
 template <class A> Vec<const A> read(Mat<A> m) { return Vec<const A>(m.data(), m.size()); }
 
+// The routed experts of this rank on everybody's arrivals: y_AD holds the results of mine.
+template <class A>
+void visit(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, Mat<const A> h2_TD,
+           const BlockSaved<A> &saved, Mat<A> y_AD) {
+  using namespace layers;
+  Arena::Scope scope(ctx.arena);
+  auto &v = *saved.visitors;
+  const Index D = env.dims.model;
+  v.exchange = dispatch::meet(ctx, *env.ep, *v.keep, env.dims, saved.plan,
+                              Mat<const float>(saved.router.weight_TK));
+  v.x_BD = v.keep->template mat<A>(v.exchange.rows(), D);
+  dispatch::gather(ctx, "model::block::visit::gather", saved.plan, h2_TD,
+                   y_AD); // sent, then overwritten
+  dispatch::to_experts(ctx, *env.ep, v.exchange, Mat<const A>(y_AD), v.x_BD, "dispatch");
+  const Mat<A> y_BD = ctx.arena.template mat<A>(v.exchange.rows(), D);
+  v.experts.clear();
+  for (const auto &source : v.exchange.sources) {
+    auto of_source = experts::allocate_rows<A>(*v.keep, env.dims, source.rows,
+                                               experts::Keep{false, !env.recompute.swiglu});
+    of_source.x_AD = Mat<A>(v.x_BD.data() + source.first * D, source.rows, D);
+    experts::forward(ctx, source.plan, Mat<const float>(source.weight_B1), w.experts,
+                     Mat<const A>(of_source.x_AD), of_source,
+                     Mat<A>(y_BD.data() + source.first * D, source.rows, D));
+    v.experts.push_back(of_source);
+  }
+  dispatch::from_experts(ctx, *env.ep, v.exchange, Mat<const A>(y_BD), y_AD, "combine");
+}
+
+// Its reverse: dy_AD of mine goes out, dx_AD and dweight_TK of mine come back.
+template <class A>
+void visit_backward(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, Mat<const A> dm_TD,
+                    const BlockSaved<A> &full, const BlockDeltas<A> &deltas, Mat<A> dx_AD,
+                    Mat<float> dweight_TK) {
+  using namespace layers;
+  const auto &v = *full.visitors;
+  auto &d = *deltas.visitors;
+  const Index D = env.dims.model, B = v.exchange.rows();
+  d.dy_BD = d.keep->template mat<A>(B, D);
+  d.experts.clear(), d.full.clear();
+  for (const auto &source : v.exchange.sources) {
+    auto of_source = experts::allocate_delta_rows<A>(*d.keep, env.dims, source.rows);
+    of_source.dy_AD = Mat<A>(d.dy_BD.data() + source.first * D, source.rows, D);
+    d.experts.push_back(of_source);
+    const auto &saved = v.experts[d.full.size()];
+    Context kept{ctx.exec, *d.keep, ctx.mesh, ctx.counter};
+    d.full.push_back(experts::refill(kept, source.plan, Mat<const float>(source.weight_B1),
+                                     Mat<const A>(saved.x_AD), saved));
+  }
+  Arena::Scope scope(ctx.arena);
+  dispatch::gather(ctx, "model::block::visit_backward::gather", full.plan, dm_TD, dx_AD);
+  dispatch::to_experts(ctx, *env.ep, v.exchange, Mat<const A>(dx_AD), d.dy_BD, "combine gradient");
+  const Mat<A> dx_BD = ctx.arena.template mat<A>(B, D);
+  const Mat<float> dweight_B1 = ctx.arena.template mat<float>(B, 1),
+                   dweight_A1 = ctx.arena.template mat<float>(dx_AD.extent(0), 1);
+  for (std::size_t s = 0; s < d.experts.size(); ++s) {
+    const auto &source = v.exchange.sources[s];
+    experts::backward_input(ctx, source.plan, Mat<const float>(source.weight_B1), w.experts,
+                            d.full[s], d.experts[s],
+                            Mat<A>(dx_BD.data() + source.first * D, source.rows, D),
+                            Mat<float>(dweight_B1.data() + source.first, source.rows, 1));
+  }
+  dispatch::from_experts(ctx, *env.ep, v.exchange, Mat<const A>(dx_BD), dx_AD, "dispatch gradient");
+  dispatch::from_experts(ctx, *env.ep, v.exchange, Mat<const float>(dweight_B1), dweight_A1,
+                         "dispatch weight gradient");
+  dispatch::from_arrivals(ctx, full.plan, Mat<const float>(dweight_A1), dweight_TK);
+}
+
 template <class A>
 void moe_forward(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, const Stream &stream,
                  Mat<const A> h2_TD, const Balance &balance, const BlockSaved<A> &saved,
@@ -37,8 +104,11 @@ void moe_forward(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, co
                   saved.router, balance.load_E, balance.balance_S);
   dispatch::plan(ctx, dims, saved.router.expert_TK, saved.plan);
   Mat<A> y_AD = ctx.arena.template mat<A>(T * dims.chosen, dims.model);
-  experts::forward(ctx, saved.plan, Mat<const float>(saved.router.weight_TK), w.experts, h2_TD,
-                   saved.experts, y_AD);
+  if (env.ep)
+    visit(ctx, env, w, h2_TD, saved, y_AD);
+  else
+    experts::forward(ctx, saved.plan, Mat<const float>(saved.router.weight_TK), w.experts, h2_TD,
+                     saved.experts, y_AD);
   Mat<A> s_TD;
   if (dims.shared > 0) {
     s_TD = ctx.arena.template mat<A>(T, dims.model);
@@ -59,10 +129,14 @@ void moe_backward_input(Context &ctx, const BlockEnv &env, const BlockWeights<A>
   const Index T = static_cast<Index>(dm_TD.extent(0));
   Mat<A> dx_AD = ctx.arena.template mat<A>(T * dims.chosen, dims.model);
   Mat<float> dweight_TK = ctx.arena.template mat<float>(T, dims.chosen);
-  dispatch::gather(ctx, "layers::dispatch::gather_gradient", full.plan, dm_TD,
-                   deltas.experts.dy_AD);
-  experts::backward_input(ctx, full.plan, Mat<const float>(full.router.weight_TK), w.experts,
-                          full.experts, deltas.experts, dx_AD, dweight_TK);
+  if (env.ep) {
+    visit_backward(ctx, env, w, dm_TD, full, deltas, dx_AD, dweight_TK);
+  } else {
+    dispatch::gather(ctx, "layers::dispatch::gather_gradient", full.plan, dm_TD,
+                     deltas.experts.dy_AD);
+    experts::backward_input(ctx, full.plan, Mat<const float>(full.router.weight_TK), w.experts,
+                            full.experts, deltas.experts, dx_AD, dweight_TK);
+  }
   Mat<A> ds_TD;
   if (dims.shared > 0) {
     ds_TD = ctx.arena.template mat<A>(T, dims.model);
@@ -97,7 +171,11 @@ template <class A> BlockSaved<A> allocate(Arena &arena, const BlockEnv &env, con
   } else {
     s.router = router::allocate(arena, dims, T, stream.samples);
     s.plan = dispatch::allocate(arena, dims, T);
-    s.experts = experts::allocate<A>(arena, dims, T, experts::Keep{!again.arrivals, !again.swiglu});
+    if (env.ep)
+      s.visitors = std::make_shared<Visitors<A>>(Visitors<A>{&arena, {}, {}, {}});
+    else
+      s.experts =
+          experts::allocate<A>(arena, dims, T, experts::Keep{!again.arrivals, !again.swiglu});
     if (dims.shared > 0)
       s.shared = ffn::allocate<A>(arena, T, dims.shared * dims.expert_hidden, !again.swiglu);
   }
@@ -117,7 +195,10 @@ BlockDeltas<A> allocate_deltas(Arena &arena, const BlockEnv &env, const Stream &
   if (dims.is_dense(env.layer)) {
     d.ffn = ffn::allocate_deltas<A>(arena, T, dims.dense_hidden);
   } else {
-    d.experts = experts::allocate_deltas<A>(arena, dims, T);
+    if (env.ep)
+      d.visitors = std::make_shared<VisitorDeltas<A>>(VisitorDeltas<A>{&arena, {}, {}, {}});
+    else
+      d.experts = experts::allocate_deltas<A>(arena, dims, T);
     if (dims.shared > 0)
       d.shared = ffn::allocate_deltas<A>(arena, T, dims.shared * dims.expert_hidden);
     d.dl_TE = arena.mat<float>(T, dims.experts);
@@ -140,8 +221,9 @@ BlockSaved<A> refill(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w
   if (saved.dense) {
     full.ffn = ffn::refill(ctx, saved.ffn);
   } else {
-    full.experts = experts::refill(ctx, saved.plan, Mat<const float>(saved.router.weight_TK),
-                                   Mat<const A>(full.h2_TD), saved.experts);
+    if (!env.ep) // the visitors' are made again when the exchange is there
+      full.experts = experts::refill(ctx, saved.plan, Mat<const float>(saved.router.weight_TK),
+                                     Mat<const A>(full.h2_TD), saved.experts);
     if (env.dims.shared > 0) full.shared = ffn::refill(ctx, saved.shared);
   }
   return full;
@@ -210,7 +292,14 @@ void backward_weight(Context &ctx, const BlockEnv &env, Mat<const A> dy_TD, Mat<
   if (full.dense) {
     ffn::backward_weight(ctx, dy_TD, h2, full.ffn, deltas.ffn, acc.ffn);
   } else {
-    experts::backward_weight(ctx, full.plan, full.experts, deltas.experts, acc.experts);
+    if (!env.ep) {
+      experts::backward_weight(ctx, full.plan, full.experts, deltas.experts, acc.experts.at(0));
+    } else {
+      for (std::size_t s = 0; s < full.visitors->exchange.sources.size(); ++s)
+        experts::backward_weight(ctx, full.visitors->exchange.sources[s].plan,
+                                 deltas.visitors->full[s], deltas.visitors->experts[s],
+                                 acc.experts.at(s));
+    }
     if (env.dims.shared > 0)
       ffn::backward_weight(ctx, dy_TD, h2, full.shared, deltas.shared, acc.shared);
     router::backward_weight(ctx, Mat<const float>(deltas.dl_TE), full.router, acc.w_router_ED);

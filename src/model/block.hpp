@@ -4,13 +4,30 @@
 //   (1) h1 = norm1(x)   (2) a = mla(h1)   (3) r = x + a   (4) h2 = norm2(r)   (5) m = ffn(h2) or moe(h2)   (6) y = r + m
 // moe(u) = combine of the routed experts' outputs, shared expert last.
 // Saved: r, h1, h2 [T,D] and the layers' own; h1 and h2 may be left out (recompute.norms). x belongs to the caller.
+#include <memory>
+
 #include "arch/recompute.hpp"
+#include "layers/dispatch/exchange.hpp"
 #include "layers/router/router.hpp"
 #include "model/batch.hpp"
 #include "model/parameters.hpp"
 
 namespace model {
 
+// Routed experts on the arrivals of all ranks of an expert group. Their number is known in the forward pass only, so that the memory is
+// taken then, from the arena that holds the other saved fields.
+template <class A> struct Visitors {
+  tensor::Arena *keep = nullptr;
+  layers::dispatch::Exchange exchange;
+  Mat<A> x_BD;
+  std::vector<layers::experts::Saved<A>> experts; // by source
+};
+template <class A> struct VisitorDeltas {
+  tensor::Arena *keep = nullptr;
+  Mat<A> dy_BD;
+  std::vector<layers::experts::Deltas<A>> experts; // by source
+  std::vector<layers::experts::Saved<A>> full;
+};
 template <class A> struct BlockSaved {
   bool dense = false;
   Mat<A> h1_TD, r_TD, h2_TD;
@@ -19,7 +36,8 @@ template <class A> struct BlockSaved {
   layers::ffn::Saved<A> ffn;
   layers::router::Saved router;
   layers::dispatch::Plan plan;
-  layers::experts::Saved<A> experts;
+  layers::experts::Saved<A> experts;     // one rank
+  std::shared_ptr<Visitors<A>> visitors; // an expert group
   layers::ffn::Saved<A> shared;
 };
 // Gradients that backward_input makes and backward_weight needs.
@@ -28,6 +46,7 @@ template <class A> struct BlockDeltas {
   layers::mla::Deltas<A> mla;
   layers::ffn::Deltas<A> ffn;
   layers::experts::Deltas<A> experts;
+  std::shared_ptr<VisitorDeltas<A>> visitors;
   layers::ffn::Deltas<A> shared;
   Mat<float> dl_TE;
 };
@@ -38,6 +57,7 @@ struct BlockEnv {
   arch::Recompute recompute;
   const layers::rope::Table &rope;
   Index layer = 0;
+  comm::Communicator *ep = nullptr; // the expert group; null: all experts are here
 };
 // Router by-products: load_E empty in forwards that must not count; balance_S receives the balance loss of each sample.
 struct Balance {

@@ -12,21 +12,32 @@ namespace {
 
 Index aligned(Index elements) { return (elements + 63) / 64 * 64; }
 
-// Hands out views of one flat buffer by tensor name.
+// Hands out views of tensors by name; of those that the rank does not hold empty ones.
 template <class T> struct Shelf {
   const Layout &layout;
-  Vec<T> buffer;
-  T *place(const std::string &name) const { return buffer.data() + layout.at(name).offset; }
-  Vec<T> vec(const std::string &name) const { return Vec<T>(place(name), layout.at(name).size); }
+  std::function<T *(const Slot &)> place;
+  const Slot *find(const std::string &name) const {
+    const Slot *slot = layout.find(name);
+    return slot && place(*slot) ? slot : nullptr;
+  }
+  Vec<T> vec(const std::string &name) const {
+    const Slot *slot = find(name);
+    return slot ? Vec<T>(place(*slot), slot->size) : Vec<T>();
+  }
   Mat<T> mat(const std::string &name) const {
-    const auto &shape = layout.at(name).spec.shape;
-    return Mat<T>(place(name), shape[0], shape[1]);
+    const Slot *slot = find(name);
+    return slot ? Mat<T>(place(*slot), slot->spec.shape[0], slot->spec.shape[1]) : Mat<T>();
   }
   Cube<T> cube(const std::string &name) const {
-    const auto &shape = layout.at(name).spec.shape;
-    return Cube<T>(place(name), shape[0], shape[1], shape[2]);
+    const Slot *slot = find(name);
+    return slot ? Cube<T>(place(*slot), slot->spec.shape[0], slot->spec.shape[1],
+                          slot->spec.shape[2])
+                : Cube<T>();
   }
 };
+template <class T> Shelf<T> shelf_of(const Layout &layout, Vec<T> buffer) {
+  return {layout, [buffer](const Slot &slot) { return buffer.data() + slot.offset; }};
+}
 
 std::string prefix(Index layer) { return "layers." + std::to_string(layer) + "."; }
 
@@ -51,8 +62,9 @@ void fill_block(const arch::Dims &dims, Index layer, const Matrices &m, const Fl
     b.ffn = {m.mat(p + "ffn.w_gate"), m.mat(p + "ffn.w_up"), m.mat(p + "ffn.w_down")};
   } else {
     b.w_router_ED = f.mat(p + "router.w");
-    b.experts = {m.cube(p + "experts.w_gate"), m.cube(p + "experts.w_up"),
-                 m.cube(p + "experts.w_down")};
+    if constexpr (!std::is_same_v<Block, BlockGrads>)
+      b.experts = {m.cube(p + "experts.w_gate"), m.cube(p + "experts.w_up"),
+                   m.cube(p + "experts.w_down")};
     if (dims.shared > 0)
       b.shared = {m.mat(p + "shared.w_gate"), m.mat(p + "shared.w_up"), m.mat(p + "shared.w_down")};
   }
@@ -65,22 +77,50 @@ void fill_block(const arch::Dims &dims, Index layer, const Matrices &m, const Fl
 
 } // namespace
 
-Layout::Layout(const arch::Dims &dims) : dims_(dims) {
+bool Part::holds(const arch::Dims &dims, const arch::TensorSpec &spec) const {
+  if (spec.layer >= 0)
+    return spec.layer < dims.layers ? spec.layer >= first && spec.layer < last : head;
+  if (spec.name == "embedding") return embedding || (head && dims.mtp_depth > 0);
+  return head;
+}
+
+Layout::Layout(const arch::Dims &dims) : Layout(dims, Share::whole(dims)) {}
+
+Layout::Layout(const arch::Dims &dims, const Share &share) : dims_(dims), share_(share) {
+  Index order = 0;
   for (auto &spec : arch::registry(dims)) {
-    const Index size = spec.size();
+    Slot slot;
+    slot.order = order++;
+    bool held = false, first_stage = false;
+    for (const Part &part : share.parts) {
+      held = held || part.holds(dims, spec);
+      first_stage = first_stage || part.embedding;
+    }
+    if (!held) continue;
+    slot.global_shape = spec.shape;
+    slot.copy = spec.name == "embedding" && !first_stage;
+    if (spec.sharding == arch::Sharding::experts) {
+      spec.shape[0] /= share.ep;
+      slot.first = share.ep_rank * spec.size();
+    }
+    slot.spec = spec, slot.offset = size_, slot.size = spec.size();
     index_[spec.name] = slots_.size();
-    slots_.push_back(Slot{spec, size_, size});
-    size_ += aligned(size);
+    size_ += aligned(slot.size);
+    slots_.push_back(std::move(slot));
   }
   uses_ = 1 + dims.mtp_depth;
   gradient_size_ = size_ + 2 * dims.mtp_depth * aligned(dims.vocabulary * dims.model);
 }
 
-const Slot &Layout::at(const std::string &name) const {
+const Slot *Layout::find(const std::string &name) const {
   const auto it = index_.find(name);
-  HADAL_CHECK(it != index_.end(), "no tensor {} in the registry of {} tensors", name,
-              slots_.size());
-  return slots_[it->second];
+  return it == index_.end() ? nullptr : &slots_[it->second];
+}
+
+const Slot &Layout::at(const std::string &name) const {
+  const Slot *slot = find(name);
+  HADAL_CHECK(slot, "no tensor {} among the {} that this rank holds", name, slots_.size());
+  return *slot;
 }
 
 Index Layout::use_offset(const std::string &name, Index use) const {
@@ -91,8 +131,8 @@ Index Layout::use_offset(const std::string &name, Index use) const {
 
 template <class A> Weights<A> weights(const Layout &layout, Vec<float> master, Vec<A> compute) {
   const auto &dims = layout.dims();
-  const Shelf<A> matrices{layout, compute};
-  const Shelf<float> floats{layout, master};
+  const Shelf<A> matrices = shelf_of(layout, compute);
+  const Shelf<float> floats = shelf_of(layout, master);
   Weights<A> w;
   w.embedding_WD = matrices.mat("embedding");
   w.head_WD = matrices.mat("head");
@@ -107,19 +147,35 @@ template <class A> Weights<A> weights(const Layout &layout, Vec<float> master, V
 }
 
 Grads grads(const Layout &layout, Vec<float> buffer) {
+  HADAL_CHECK(layout.share().ep == 1, "one buffer holds the accumulators of one source, not of {}",
+              layout.share().ep);
+  return grads(layout, [&layout, buffer](const Slot &slot, Index use, Index) {
+    return buffer.data() + (use == 0 ? slot.offset : layout.use_offset(slot.spec.name, use));
+  });
+}
+
+Grads grads(const Layout &layout, const GradientPlace &place) {
   const auto &dims = layout.dims();
-  const Shelf<float> shelf{layout, buffer};
+  const auto of = [&](Index use, Index source) {
+    return Shelf<float>{layout,
+                        [&place, use, source](const Slot &s) { return place(s, use, source); }};
+  };
   Grads g;
   for (Index use = 0; use < layout.uses(); ++use) {
-    g.embedding_WD.emplace_back(buffer.data() + layout.use_offset("embedding", use),
-                                dims.vocabulary, dims.model);
-    g.head_WD.emplace_back(buffer.data() + layout.use_offset("head", use), dims.vocabulary,
-                           dims.model);
+    g.embedding_WD.push_back(of(use, 0).mat("embedding"));
+    g.head_WD.push_back(of(use, 0).mat("head"));
   }
+  const Shelf<float> shelf = of(0, 0);
   g.final_norm_D = shelf.vec("final_norm");
   g.blocks.resize(static_cast<std::size_t>(dims.layers + dims.mtp_depth));
-  for (Index i = 0; i < dims.layers + dims.mtp_depth; ++i)
-    fill_block(dims, i, shelf, shelf, g.blocks[static_cast<std::size_t>(i)]);
+  for (Index i = 0; i < dims.layers + dims.mtp_depth; ++i) {
+    BlockGrads &b = g.blocks[static_cast<std::size_t>(i)];
+    fill_block(dims, i, shelf, shelf, b);
+    const std::string p = prefix(i) + "experts.";
+    for (Index source = 0; source < layout.share().ep && !dims.is_dense(i); ++source)
+      b.experts.push_back({of(0, source).cube(p + "w_gate"), of(0, source).cube(p + "w_up"),
+                           of(0, source).cube(p + "w_down")});
+  }
   return g;
 }
 
@@ -129,12 +185,13 @@ void initialise(Context &ctx, const Layout &layout, std::uint64_t seed, Vec<floa
     const Vec<float> to(master.data() + slot.offset, slot.size);
     const auto name = base::hash64(slot.spec.name);
     const arch::Init init = slot.spec.init;
+    const Index first = slot.first;
     tensor::for_each(
         ctx, "model::initialise", slot.size, KOKKOS_LAMBDA(const Index i) {
           using base::random::normal, base::random::Purpose;
           if (init == arch::Init::normal)
             to(i) = static_cast<float>(
-                std_dev * normal(seed, Purpose::init, name, static_cast<std::uint64_t>(i)));
+                std_dev * normal(seed, Purpose::init, name, static_cast<std::uint64_t>(first + i)));
           else
             to(i) = init == arch::Init::one ? 1.0F : 0.0F;
         });

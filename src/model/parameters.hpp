@@ -4,6 +4,7 @@
 //   master   FP32, every tensor of the registry
 //   compute  copies of the matrices in the compute dtype A (for A = float: the master itself)
 //   gradient FP32, as master, then one further accumulator of embedding and head per MTP module ("uses": law of sums)
+#include <functional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -23,18 +24,41 @@ using layers::Index;
 using layers::Mat;
 using layers::Vec;
 
-struct Slot {
-  arch::TensorSpec spec;
-  Index offset = 0; // elements from the start of the buffer
-  Index size = 0;
+// A stage of the pipeline: blocks [first, last) of the main model.
+struct Part {
+  Index first = 0, last = 0;
+  bool embedding = true, head = true; // the first and the last stage; the last has the MTP modules
+  static Part whole(const arch::Dims &dims) { return {0, dims.layers, true, true}; }
+  bool holds(const arch::Dims &dims, const arch::TensorSpec &spec) const;
 };
 
-// Offsets of all tensors, in registry order, each aligned to 64 elements.
+// What of the model one rank holds: some stages, and of every mixture the experts [ep_rank E / ep, (ep_rank + 1) E / ep).
+struct Share {
+  std::vector<Part> parts;
+  Index ep = 1, ep_rank = 0;
+  static Share whole(const arch::Dims &dims) { return {{Part::whole(dims)}, 1, 0}; }
+};
+
+struct Slot {
+  arch::TensorSpec spec; // its shape is this rank's: experts [E / ep, ...]
+  Index offset = 0;      // elements from the start of the buffer
+  Index size = 0;
+  std::vector<Index> global_shape;
+  Index first = 0; // element of the global tensor with which this rank's begin
+  Index order = 0; // place in the registry of the whole model
+  bool copy =
+      false; // the embedding on a last stage that is not the first too: read there, owned by the first
+};
+
+// Offsets of all tensors that a rank holds, in registry order, each aligned to 64 elements.
 class Layout {
 public:
   explicit Layout(const arch::Dims &dims);
+  Layout(const arch::Dims &dims, const Share &share);
   const std::vector<Slot> &slots() const { return slots_; }
-  const Slot &at(const std::string &name) const;         // a Fault when there is none
+  const Share &share() const { return share_; }
+  const Slot &at(const std::string &name) const; // a Fault when there is none
+  const Slot *find(const std::string &name) const;
   Index size() const { return size_; }                   // elements of master and compute
   Index gradient_size() const { return gradient_size_; } // elements of a gradient buffer
   // Offset of the accumulator of the use-th use (0 main, k MTP depth k) of "embedding" or "head".
@@ -44,6 +68,7 @@ public:
 
 private:
   arch::Dims dims_;
+  Share share_;
   std::vector<Slot> slots_;
   std::unordered_map<std::string, std::size_t> index_;
   Index size_ = 0, gradient_size_ = 0, uses_ = 1;
@@ -72,7 +97,8 @@ struct BlockGrads {
   layers::mla::Grads mla;
   layers::ffn::Grads ffn;
   Mat<float> w_router_ED;
-  layers::experts::Grads experts;
+  std::vector<layers::experts::Grads>
+      experts; // by source rank of the expert group: one on one rank
   layers::ffn::Grads shared;
   layers::mtp::Grads mtp;
   Vec<float> head_norm_D;
@@ -83,6 +109,10 @@ struct Grads {
   std::vector<BlockGrads> blocks;
 };
 Grads grads(const Layout &layout, Vec<float> buffer);
+// Accumulators wherever they lie. place(slot, use, source): start of the accumulator of the use-th use of a tensor; of the expert
+// tensors one for each source rank of the expert group; null where there is none.
+using GradientPlace = std::function<float *(const Slot &slot, Index use, Index source)>;
+Grads grads(const Layout &layout, const GradientPlace &place);
 
 // Initial values of a tensor: a function of (seed, name, element), so that any layout starts from the same numbers.
 void initialise(Context &ctx, const Layout &layout, std::uint64_t seed, Vec<float> master);

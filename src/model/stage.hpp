@@ -34,13 +34,6 @@ struct MicroLoss {
   }
 };
 
-// Blocks [first, last) of the main model.
-struct Part {
-  Index first = 0, last = 0;
-  bool embedding = true, head = true; // the first and the last stage
-  static Part whole(const arch::Dims &dims) { return {0, dims.layers, true, true}; }
-};
-
 template <class A> class Stage {
 public:
   Stage(const arch::Dims &dims, arch::Recompute recompute, Index samples, Index sequence);

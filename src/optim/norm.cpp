@@ -15,11 +15,34 @@ double tree_sum(std::vector<double> values) {
   return values[0];
 }
 
+// Sixteen lanes, folded in a tree: the same sum wherever it is computed.
+KOKKOS_FUNCTION double block_squares(const float *values, Index n) {
+  constexpr int lanes = 16;
+  double lane[lanes] = {};
+  Index i = 0;
+  for (; i + lanes <= n; i += lanes)
+    for (int j = 0; j < lanes; ++j) {
+      const double v = values[i + j];
+      lane[j] += v * v;
+    }
+  for (; i < n; ++i) {
+    const double v = values[i];
+    lane[i % lanes] += v * v;
+  }
+  for (int width = lanes / 2; width > 0; width /= 2)
+    for (int j = 0; j < width; ++j) lane[j] += lane[j + width];
+  return lane[0];
+}
+
 SquareSum::SquareSum(Index largest_tensor)
     : partial_("optim::norm::partial", (largest_tensor + kNormBlock - 1) / kNormBlock),
       host_("optim::norm::host", partial_.extent(0)) {}
 
 double SquareSum::operator()(tensor::Context &ctx, tensor::Vec<const float> values) {
+  return tree_sum(blocks(ctx, values));
+}
+
+std::vector<double> SquareSum::blocks(tensor::Context &ctx, tensor::Vec<const float> values) {
   const Index n = static_cast<Index>(values.extent(0)), blocks = (n + kNormBlock - 1) / kNormBlock;
   HADAL_CHECK(blocks <= static_cast<Index>(partial_.extent(0)), "{} blocks, scratch for {}", blocks,
               partial_.extent(0));
@@ -27,27 +50,13 @@ double SquareSum::operator()(tensor::Context &ctx, tensor::Vec<const float> valu
   ctx.count("optim::square_sum", 0, 4.0 * static_cast<double>(n));
   tensor::for_each(
       ctx, "optim::square_sum", blocks, KOKKOS_LAMBDA(const Index b) {
-        constexpr int lanes = 16;
-        double lane[lanes] = {};
         const Index first = b * kNormBlock, last = first + kNormBlock < n ? first + kNormBlock : n;
-        Index i = first;
-        for (; i + lanes <= last; i += lanes)
-          for (int j = 0; j < lanes; ++j) {
-            const double v = values(i + j);
-            lane[j] += v * v;
-          }
-        for (; i < last; ++i) {
-          const double v = values(i);
-          lane[(i - first) % lanes] += v * v;
-        }
-        for (int width = lanes / 2; width > 0; width /= 2)
-          for (int j = 0; j < width; ++j) lane[j] += lane[j + width];
-        partial(b) = lane[0];
+        partial(b) = block_squares(values.data() + first, last - first);
       });
   Kokkos::deep_copy(ctx.exec, Kokkos::View<double *, Kokkos::HostSpace>(host_.data(), blocks),
                     tensor::Vec<double>(partial.data(), blocks));
   tensor::fence(ctx, "optim::square_sum"); // reason: the host folds the blocks
-  return tree_sum(std::vector<double>(host_.data(), host_.data() + blocks));
+  return std::vector<double>(host_.data(), host_.data() + blocks);
 }
 
 } // namespace optim

@@ -14,12 +14,17 @@ inline constexpr tensor::Index kNormBlock = 4096;
 // until one is left; an odd last one moves up unchanged.
 double tree_sum(std::vector<double> values);
 
+// Sum of squares of one block of at most kNormBlock elements.
+KOKKOS_FUNCTION double block_squares(const float *values, tensor::Index n);
+
 // Holds the scratch for the largest tensor, allocated once.
 class SquareSum {
 public:
   explicit SquareSum(tensor::Index largest_tensor);
   // Sum of squares of one tensor.
   double operator()(tensor::Context &ctx, tensor::Vec<const float> tensor);
+  // Of each of its blocks, in order.
+  std::vector<double> blocks(tensor::Context &ctx, tensor::Vec<const float> tensor);
 
 private:
   tensor::Vec<double> partial_;

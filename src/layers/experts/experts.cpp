@@ -61,8 +61,7 @@ void swiglu_backward(Context &ctx, const dispatch::Plan &plan, Mat<const float> 
 } // namespace
 
 template <class A>
-Saved<A> allocate(tensor::Arena &arena, const arch::Dims &dims, Index tokens, Keep keep) {
-  const Index arrivals = tokens * dims.chosen;
+Saved<A> allocate_rows(tensor::Arena &arena, const arch::Dims &dims, Index arrivals, Keep keep) {
   Saved<A> saved;
   if (keep.arrivals) saved.x_AD = arena.mat<A>(arrivals, dims.model);
   saved.g_AF = arena.mat<A>(arrivals, dims.expert_hidden);
@@ -72,8 +71,17 @@ Saved<A> allocate(tensor::Arena &arena, const arch::Dims &dims, Index tokens, Ke
 }
 
 template <class A>
+Saved<A> allocate(tensor::Arena &arena, const arch::Dims &dims, Index tokens, Keep keep) {
+  return allocate_rows<A>(arena, dims, tokens * dims.chosen, keep);
+}
+
+template <class A>
 Deltas<A> allocate_deltas(tensor::Arena &arena, const arch::Dims &dims, Index tokens) {
-  const Index arrivals = tokens * dims.chosen;
+  return allocate_delta_rows<A>(arena, dims, tokens * dims.chosen);
+}
+
+template <class A>
+Deltas<A> allocate_delta_rows(tensor::Arena &arena, const arch::Dims &dims, Index arrivals) {
   return {arena.mat<A>(arrivals, dims.model), arena.mat<A>(arrivals, dims.expert_hidden),
           arena.mat<A>(arrivals, dims.expert_hidden)};
 }
@@ -103,7 +111,8 @@ void forward(Context &ctx, const dispatch::Plan &plan, Mat<const float> weight_T
   const auto h_AF =
       saved.h_AF.data() ? saved.h_AF : ctx.arena.mat<A>(arrivals, saved.g_AF.extent(1));
   const auto offsets = offsets_of(plan);
-  dispatch::gather<A>(ctx, "layers::experts::forward::gather", plan, x_TD, x_AD);
+  if (x_AD.data() != x_TD.data())
+    dispatch::gather<A>(ctx, "layers::experts::forward::gather", plan, x_TD, x_AD);
   numerics::grouped_linear<A, A>(ctx, "layers::experts::forward::gate", offsets, x_AD, w.w_gate_EFD,
                                  saved.g_AF); // (1)
   numerics::grouped_linear<A, A>(ctx, "layers::experts::forward::up", offsets, x_AD, w.w_up_EFD,
@@ -146,6 +155,8 @@ void backward_weight(Context &ctx, const dispatch::Plan &plan, const Saved<A> &s
 
 template Saved<float> allocate(tensor::Arena &, const arch::Dims &, Index, Keep);
 template Deltas<float> allocate_deltas(tensor::Arena &, const arch::Dims &, Index);
+template Saved<float> allocate_rows(tensor::Arena &, const arch::Dims &, Index, Keep);
+template Deltas<float> allocate_delta_rows(tensor::Arena &, const arch::Dims &, Index);
 template Saved<float> refill(Context &, const dispatch::Plan &, Mat<const float>, Mat<const float>,
                              const Saved<float> &);
 template void forward(Context &, const dispatch::Plan &, Mat<const float>, const Weights<float> &,
@@ -157,6 +168,8 @@ template void backward_weight(Context &, const dispatch::Plan &, const Saved<flo
                               const Deltas<float> &, const Grads &);
 template Saved<bf16> allocate(tensor::Arena &, const arch::Dims &, Index, Keep);
 template Deltas<bf16> allocate_deltas(tensor::Arena &, const arch::Dims &, Index);
+template Saved<bf16> allocate_rows(tensor::Arena &, const arch::Dims &, Index, Keep);
+template Deltas<bf16> allocate_delta_rows(tensor::Arena &, const arch::Dims &, Index);
 template Saved<bf16> refill(Context &, const dispatch::Plan &, Mat<const float>, Mat<const bf16>,
                             const Saved<bf16> &);
 template void forward(Context &, const dispatch::Plan &, Mat<const float>, const Weights<bf16> &,

@@ -26,12 +26,18 @@ template <class A>
 Saved<A> allocate(tensor::Arena &arena, const arch::Dims &dims, Index tokens, Keep keep);
 template <class A>
 Deltas<A> allocate_deltas(tensor::Arena &arena, const arch::Dims &dims, Index tokens);
+// For any number of arrivals (those of other ranks).
+template <class A>
+Saved<A> allocate_rows(tensor::Arena &arena, const arch::Dims &dims, Index arrivals, Keep keep);
+template <class A>
+Deltas<A> allocate_delta_rows(tensor::Arena &arena, const arch::Dims &dims, Index arrivals);
 // Fields not kept, made again in the caller's arena scope (same bits).
 template <class A>
 Saved<A> refill(Context &ctx, const dispatch::Plan &plan, Mat<const float> weight_TK,
                 Mat<const A> x_TD, const Saved<A> &saved);
 
-// y_AD: outputs of the arrivals (the caller combines). saved.x_AD may be empty: then scratch is used and dropped.
+// y_AD: outputs of the arrivals (the caller combines). saved.x_AD may be empty: then scratch is used and dropped. It may be x_TD itself:
+// rows that came from another rank are arrivals already.
 template <class A>
 void forward(Context &ctx, const dispatch::Plan &plan, Mat<const float> weight_TK,
              const Weights<A> &w, Mat<const A> x_TD, const Saved<A> &saved, Mat<A> y_AD);

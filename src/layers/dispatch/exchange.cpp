@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layers/dispatch/exchange.hpp"
+
+#include <numeric>
+
+#include "base/error.hpp"
+
+namespace layers::dispatch {
+namespace {
+
+comm::Blocks blocks(const std::vector<Index> &rows, std::size_t row_bytes) {
+  std::vector<std::size_t> bytes;
+  for (const Index n : rows) bytes.push_back(static_cast<std::size_t>(n) * row_bytes);
+  return comm::Blocks::packed(std::move(bytes));
+}
+
+// A plan whose tokens are the rows themselves. counts_E: rows of each expert.
+Source make_source(Context &ctx, tensor::Arena &keep, const std::int64_t *counts, Index experts,
+                   Index first) {
+  Source s;
+  s.first = first;
+  s.rows = std::accumulate(counts, counts + experts, Index{0});
+  s.plan.token_A = keep.vec<std::int32_t>(s.rows);
+  s.plan.arrival_TK = keep.mat<std::int32_t>(s.rows, 1);
+  s.plan.offsets_device = keep.vec<Index>(experts + 1);
+  if constexpr (tensor::kOnHost)
+    s.plan.offsets =
+        Kokkos::View<Index *, Kokkos::HostSpace>(s.plan.offsets_device.data(), experts + 1);
+  else
+    s.plan.offsets =
+        Kokkos::View<Index *, Kokkos::HostSpace>("layers::dispatch::offsets", experts + 1);
+  s.plan.offsets(0) = 0;
+  for (Index e = 0; e < experts; ++e) s.plan.offsets(e + 1) = s.plan.offsets(e) + counts[e];
+  if constexpr (!tensor::kOnHost)
+    Kokkos::deep_copy(ctx.exec, s.plan.offsets_device, s.plan.offsets);
+  const auto token_A = s.plan.token_A;
+  const auto arrival_TK = s.plan.arrival_TK;
+  tensor::for_each(
+      ctx, "layers::dispatch::meet", s.rows, KOKKOS_LAMBDA(const Index a) {
+        token_A(a) = static_cast<std::int32_t>(a);
+        arrival_TK(a, 0) = static_cast<std::int32_t>(a);
+      });
+  return s;
+}
+
+} // namespace
+
+Index Exchange::rows() const { return std::accumulate(received.begin(), received.end(), Index{0}); }
+
+Index most_rows(const arch::Dims &dims, Index ep, Index tokens) {
+  return ep * tokens * std::min(dims.chosen, dims.experts / ep);
+}
+
+void to_arrivals(Context &ctx, const Plan &plan, Mat<const float> value_TK, Mat<float> value_A1) {
+  const Index K = value_TK.extent(1), copies = value_TK.extent(0) * K;
+  const auto arrival_TK = plan.arrival_TK;
+  tensor::for_each(
+      ctx, "layers::dispatch::to_arrivals", copies, KOKKOS_LAMBDA(const Index i) {
+        value_A1(arrival_TK(i / K, i % K), 0) = value_TK(i / K, i % K);
+      });
+}
+
+void from_arrivals(Context &ctx, const Plan &plan, Mat<const float> value_A1, Mat<float> value_TK) {
+  const Index K = value_TK.extent(1), copies = value_TK.extent(0) * K;
+  const auto arrival_TK = plan.arrival_TK;
+  tensor::for_each(
+      ctx, "layers::dispatch::from_arrivals", copies, KOKKOS_LAMBDA(const Index i) {
+        value_TK(i / K, i % K) = value_A1(arrival_TK(i / K, i % K), 0);
+      });
+}
+
+Exchange meet(Context &ctx, comm::Communicator &ep, tensor::Arena &keep, const arch::Dims &dims,
+              const Plan &plan, Mat<const float> weight_TK) {
+  const Index E = dims.experts, local = E / ep.size(), ranks = ep.size();
+  // Counts of every expert, from every rank.
+  std::vector<std::int64_t> mine(static_cast<std::size_t>(E)),
+      all(static_cast<std::size_t>(E * ranks));
+  for (Index e = 0; e < E; ++e)
+    mine[static_cast<std::size_t>(e)] = plan.offsets(e + 1) - plan.offsets(e);
+  const std::vector<std::size_t> each(static_cast<std::size_t>(ranks),
+                                      static_cast<std::size_t>(E) * sizeof(std::int64_t));
+  ep.all_gather_v(mine.data(), all.data(), comm::Blocks::packed(each), {"dispatch counts"});
+  Exchange x;
+  Index first = 0;
+  for (Index r = 0; r < ranks; ++r) {
+    x.sent.push_back(plan.offsets((r + 1) * local) - plan.offsets(r * local));
+    x.sources.push_back(
+        make_source(ctx, keep, all.data() + r * E + ep.rank() * local, local, first));
+    x.received.push_back(x.sources.back().rows);
+    first += x.sources.back().rows;
+  }
+  const Mat<float> theirs_B1 = keep.mat<float>(x.rows(), 1);
+  for (Source &s : x.sources) s.weight_B1 = Mat<float>(theirs_B1.data() + s.first, s.rows, 1);
+  tensor::Arena::Scope scope(ctx.arena);
+  const Mat<float> mine_A1 = ctx.arena.mat<float>(weight_TK.size(), 1);
+  to_arrivals(ctx, plan, weight_TK, mine_A1);
+  to_experts<float>(ctx, ep, x, mine_A1, theirs_B1, "dispatch weights");
+  return x;
+}
+
+template <class A>
+void to_experts(Context &ctx, comm::Communicator &ep, const Exchange &exchange,
+                Mat<const A> mine_AX, Mat<A> theirs_BX, const char *what) {
+  const std::size_t row = sizeof(A) * mine_AX.extent(1);
+  tensor::fence(ctx, "layers::dispatch::to_experts"); // reason: the rows leave this rank
+  ep.all_to_all_v(mine_AX.data(), blocks(exchange.sent, row), theirs_BX.data(),
+                  blocks(exchange.received, row), {what});
+  ctx.count("layers::dispatch::to_experts", 0, static_cast<double>(row * mine_AX.extent(0)));
+}
+
+template <class A>
+void from_experts(Context &ctx, comm::Communicator &ep, const Exchange &exchange,
+                  Mat<const A> theirs_BX, Mat<A> mine_AX, const char *what) {
+  const std::size_t row = sizeof(A) * mine_AX.extent(1);
+  tensor::fence(ctx, "layers::dispatch::from_experts"); // reason: the rows leave this rank
+  ep.all_to_all_v(theirs_BX.data(), blocks(exchange.received, row), mine_AX.data(),
+                  blocks(exchange.sent, row), {what});
+  ctx.count("layers::dispatch::from_experts", 0, static_cast<double>(row * mine_AX.extent(0)));
+}
+
+#define HADAL_INSTANTIATE(A)                                                                       \
+  template void to_experts(Context &, comm::Communicator &, const Exchange &, Mat<const A>,        \
+                           Mat<A>, const char *);                                                  \
+  template void from_experts(Context &, comm::Communicator &, const Exchange &, Mat<const A>,      \
+                             Mat<A>, const char *);
+HADAL_INSTANTIATE(float)
+HADAL_INSTANTIATE(bf16)
+#undef HADAL_INSTANTIATE
+
+} // namespace layers::dispatch
