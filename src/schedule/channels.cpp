@@ -32,6 +32,15 @@ bool Channels::ever_sent(int rank, const Action &receive) const {
   return false;
 }
 
+int Channels::overfull(int rank, int limit) const {
+  for (auto at = channels_.lower_bound({rank, -1, Content::activation});
+       at != channels_.end() && std::get<0>(at->first) == rank; ++at)
+    if (static_cast<long>(at->second.sent.size()) - static_cast<long>(at->second.posted.size()) >
+        limit)
+      return std::get<1>(at->first);
+  return -1;
+}
+
 void Channels::name_the_unreceived(std::vector<std::string> &faults) const {
   for (const auto &[key, channel] : channels_) {
     const auto &[from, to, content] = key;

@@ -36,6 +36,8 @@ public:
   bool fits(int rank, const Action &action) const;
   // Does the peer's program send what this action receives?
   bool ever_sent(int rank, const Action &receive) const;
+  // The neighbour to which more than `limit` messages are sent that it has not posted; -1: none.
+  int overfull(int rank, int limit) const;
   void name_the_unreceived(std::vector<std::string> &faults) const;
 
 private:

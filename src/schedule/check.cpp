@@ -19,8 +19,8 @@ struct State {
 
 class Play {
 public:
-  explicit Play(const Program &program)
-      : program_(program), channels_(program), at_(count(program.ranks)),
+  Play(const Program &program, int open_sends)
+      : program_(program), open_sends_(open_sends), channels_(program), at_(count(program.ranks)),
         live_(count(program.ranks)), weights_(count(program.ranks) * count(program.chunks)),
         states_(count(program.ranks) * count(program.chunks) * count(program.micro_batches)) {
     verdict_.peak_activations.resize(count(program.ranks));
@@ -66,7 +66,7 @@ private:
   // False: the rank waits, or a fault was found.
   bool step(int rank) {
     const Action &action = current(rank);
-    if (!sensible(rank, action)) return false;
+    if (!sensible(rank, action) || behind_sends(rank) >= 0) return false;
     if (action.verb == Verb::overlap) {
       // Both halves must be possible before the first of them.
       if (!may_forward(rank, action.at) || !may_backward(rank, action.with)) return false;
@@ -81,6 +81,13 @@ private:
     }
     ++at_[count(rank)];
     return true;
+  }
+
+  // The neighbour that must post before this rank goes on; -1: none.
+  int behind_sends(int rank) const {
+    const Verb verb = current(rank).verb;
+    if (open_sends_ == kAnyNumber || verb == Verb::send || verb == Verb::post) return -1;
+    return channels_.overfull(rank, open_sends_);
   }
 
   bool compute(int rank, const Action &action) {
@@ -208,16 +215,19 @@ private:
     std::vector<int> followers;
     for (int rank = 0; rank < program_.ranks; ++rank) {
       if (finished(rank)) continue;
-      if (channels_.ever_sent(rank, current(rank)))
+      if (behind_sends(rank) >= 0 || channels_.ever_sent(rank, current(rank)))
         followers.push_back(rank);
       else
         stuck(rank, ", which never sends it");
     }
     for (const int rank : followers) {
-      const int peer = current(rank).peer;
-      stuck(rank, finished(peer) ? ", which has sent fewer than are received"
-                                 : fmt::format(", which is stuck at action {} before it sends it",
-                                               at_[count(peer)]));
+      const bool sends = behind_sends(rank) >= 0;
+      const int peer = sends ? behind_sends(rank) : current(rank).peer;
+      const char *what = sends ? "posts what was sent to it" : "sends it";
+      stuck(rank, (sends ? fmt::format(", behind sends to rank {}", peer) : "") +
+                      (finished(peer) ? fmt::format(", which ends before it {}", what)
+                                      : fmt::format(", which is stuck at action {} before it {}",
+                                                    at_[count(peer)], what)));
     }
   }
 
@@ -240,6 +250,7 @@ private:
   }
 
   const Program &program_;
+  const int open_sends_;
   Channels channels_;
   std::vector<std::size_t> at_;
   std::vector<int> live_, weights_;
@@ -249,6 +260,6 @@ private:
 
 } // namespace
 
-Verdict check(const Program &program) { return Play(program).run(); }
+Verdict check(const Program &program, int open_sends) { return Play(program, open_sends).run(); }
 
 } // namespace schedule

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "programs.hpp"
+#include "schedule/simulate.hpp"
 
 namespace {
 
@@ -171,6 +172,66 @@ TEST(ScheduleCheck, EveryActionCounts) {
         EXPECT_NE(first_fault(program), "ok") << "another micro-batch: " << what;
       }
   }
+}
+
+// Transports whose sends wait for the receiver to post: one message ahead is enough for all, none is not for DualPipe.
+TEST(ScheduleCheck, OpenSends) {
+  int stuck = 0;
+  for (const Size &size : sizes()) {
+    const Program program = build(size.kind, size.ranks, size.micro_batches);
+    for (const int open : {1, 2, 3})
+      EXPECT_TRUE(schedule::check(program, open).ok()) << name(size) << ", " << open;
+    const bool ok = schedule::check(program, 0).ok();
+    if (size.kind != Kind::dualpipe && size.kind != Kind::dualpipev) {
+      EXPECT_TRUE(ok) << name(size);
+    }
+    stuck += !ok;
+  }
+  EXPECT_GT(stuck, 0);
+  const schedule::Verdict verdict = schedule::check(build(Kind::dualpipev, 4, 8), 0);
+  ASSERT_FALSE(verdict.ok());
+  EXPECT_TRUE(holds(verdict.faults[0], "is stuck at action ")) << verdict.faults[0];
+  EXPECT_TRUE(holds(verdict.faults[0], "before it posts what was sent to it")) << verdict.faults[0];
+}
+
+// Whatever is done to a program: the check says something, or the clock runs to the end.
+TEST(ScheduleCheck, SpoiltAtRandom) {
+  std::uint64_t state = 1;
+  const auto draw = [&](std::size_t below) {
+    state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+    return static_cast<std::size_t>((state >> 33) % below);
+  };
+  const std::vector<Size> some = {{Kind::one_f_one_b, 3, 4},
+                                  {Kind::zb1p, 3, 5},
+                                  {Kind::dualpipe, 4, 8},
+                                  {Kind::dualpipev, 2, 5}};
+  int passed = 0, trials = 4000;
+  for (int trial = 0; trial < trials; ++trial) {
+    const Size &size = some[draw(some.size())];
+    Program program = build(size.kind, size.ranks, size.micro_batches);
+    for (std::size_t edits = 1 + draw(3); edits > 0; --edits) {
+      List &list = program.actions[draw(program.actions.size())];
+      const std::size_t at = draw(list.size() - 1);
+      const int number = static_cast<int>(draw(12)) - 2;
+      switch (draw(7)) {
+      case 0: std::swap(list[at], list[at + 1]); break;
+      case 1: std::swap(list[at], list[draw(list.size())]); break;
+      case 2: list[at].at.micro_batch = number; break;
+      case 3: list[at].peer = number; break;
+      case 4: list[at].with.micro_batch = number; break;
+      case 5: list[at].verb = static_cast<Verb>(draw(8)); break;
+      case 6: list[at].at.chunk = number; break;
+      }
+    }
+    const bool ok = schedule::check(program).ok();
+    const bool bounded = schedule::check(program, static_cast<int>(draw(2))).ok();
+    EXPECT_TRUE(ok || !bounded); // less room never helps
+    if (!ok) continue;
+    ++passed;
+    EXPECT_GT(simulate(program, {}).makespan, 0);
+  }
+  EXPECT_GT(passed, 100); // a post or a send may stand elsewhere
+  EXPECT_LT(passed, trials / 2);
 }
 
 TEST(ScheduleCheck, CountsActivations) {
