@@ -44,6 +44,12 @@ FOREIGN = {
     "optim": r"hdf5",
     "convert": DEVICE + r"|hdf5",
 }
+# Headers that belong to single folders, whatever the room.
+FOLDERS_OF = [
+    (r"^mpi\.h$", ["comm/mpi"]),
+    (r"^nccl", ["comm/nccl"]),
+    (r"^(cuda|cublas)", ["comm/nccl", "numerics/cuda"]),
+]
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 
@@ -87,6 +93,10 @@ def faults_of_file(path, name, allowed):
             yield f'{where}; in quotes stand only "room/...", from the root of src'
         elif room in FOREIGN and re.search(FOREIGN[room], header):
             yield f"{where}, a library that {room} must not know"
+        else:
+            for pattern, folders in FOLDERS_OF:
+                if re.search(pattern, header) and not any(name.startswith(folder + "/") for folder in folders):
+                    yield f"{where}; only {' '.join(folders)} may include it"
 
 
 def faults_of_links(cmake, allowed):

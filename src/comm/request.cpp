@@ -69,8 +69,11 @@ private:
     if (!stopping_) stopping_ = true, stopped_ = Clock::now();
     const double since = seconds_since(stopped_);
     if (since >= terms_.options().stop_log && terms_.first_to_tell())
-      base::log::error("{}", overdue(waited, true).what());
-    if (since >= terms_.options().stop_grace) throw overdue(waited, true);
+      base::log::warn("{}: asked to stop; waiting {:.1f} s {}", place_->name(place_->rank), waited,
+                      describe(requests_));
+    if (since < terms_.options().stop_grace) return;
+    Terms::stopped_in_vain();
+    throw overdue(waited, true);
   }
 
   Overdue overdue(double waited, bool stopped) const {

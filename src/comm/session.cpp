@@ -92,6 +92,7 @@ void Session::finish() {
 
 void abort_all(int code, double grace) {
   base::log::flush();
+  if (terminated || Terms::has_stopped_in_vain()) std::_Exit(code); // all are being ended
 #ifdef HADAL_HAS_MPI
   if (mpi::initialized()) {
     std::this_thread::sleep_for(std::chrono::duration<double>(grace));

@@ -20,8 +20,8 @@ struct What {
 
 struct Options {
   double deadline = 600;   // seconds that a wait may last
-  double stop_log = 0.3;   // seconds from a stop seen in a wait to its diagnosis in the log
-  double stop_grace = 0.8; // ... to the end of the wait (Overdue)
+  double stop_log = 0.2;   // seconds from a stop seen in a wait to its diagnosis in the log
+  double stop_grace = 0.5; // ... to the end of the wait (Overdue)
   std::size_t piece_bytes = std::size_t(1)
                             << 30; // longer messages go in pieces (MPI counts in int)
 };
@@ -46,6 +46,10 @@ public:
   // By world rank; empty where nobody gathered them.
   std::vector<std::string> nodes;
 
+  // Some wait of this process ended because of a stop: the others know of it by themselves.
+  static void stopped_in_vain() { in_vain = true; }
+  static bool has_stopped_in_vain() { return in_vain; }
+
   void began(const What &what);
   std::string last_operation() const;
 
@@ -61,6 +65,7 @@ public:
   Wait wait_now() const;
 
 private:
+  static inline std::atomic<bool> in_vain{false};
   Options options_;
   mutable std::mutex mutex_;
   std::function<bool()> stop_;

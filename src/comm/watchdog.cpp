@@ -30,15 +30,18 @@ Watchdog::Watchdog(std::shared_ptr<Terms> terms, std::string name, int parent)
 }
 
 Watchdog::~Watchdog() {
-  over_ = true;
+  {
+    const std::lock_guard lock(mutex_);
+    over_ = true;
+  }
+  end_.notify_one();
   thread_.join();
 }
 
 void Watchdog::watch() {
-  while (!over_) {
-    std::this_thread::sleep_for(std::chrono::duration<double>(kRound));
+  std::unique_lock lock(mutex_);
+  while (!end_.wait_for(lock, std::chrono::duration<double>(kRound), [this] { return over_; }))
     look();
-  }
 }
 
 // Time is counted in rounds, not by the clock: a process that was stopped for a while (SIGSTOP) has not waited.
@@ -50,8 +53,7 @@ void Watchdog::look() {
   const bool stopped = terms_->stopped();
   const auto wait = terms_->wait_now();
   asked_ = stopped ? asked_ + kRound : 0;
-  if (stopped && !told_ && !wait.open && asked_ >= terms_->options().stop_log) {
-    told_ = true;
+  if (stopped && !wait.open && asked_ >= terms_->options().stop_log && terms_->first_to_tell()) {
     base::log::warn("{}: asked to stop while it was not waiting; the last message was of: {}",
                     name_, terms_->last_operation());
   }

@@ -3,8 +3,9 @@
 // A thread that looks after the one that communicates. It writes a diagnosis when the process is asked to stop while no wait
 // is open (the wait itself does it otherwise), takes the end of the launcher for such a request, and ends the process when a
 // wait is stuck inside the MPI library beyond every limit. It never calls MPI.
-#include <atomic>
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 
@@ -26,9 +27,10 @@ private:
   std::shared_ptr<Terms> terms_;
   std::string name_;
   int parent_;
-  std::atomic<bool> over_{false};
+  std::mutex mutex_;
+  std::condition_variable end_; // an end that must not wait for the next round
+  bool over_ = false;
   double asked_ = 0, stuck_ = 0; // seconds seen in this state, by the watchdog's own rounds
-  bool told_ = false;
   std::thread thread_;
 };
 

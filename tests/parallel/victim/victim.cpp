@@ -18,6 +18,8 @@ namespace {
 
 void ring(comm::Communicator &c, const std::string &mode, const std::string &folder, long rounds) {
   const bool last = c.rank() == c.size() - 1;
+  base::log::open_file(folder + "/log" +
+                       std::to_string(c.rank())); // a launcher that ends may lose output
   std::ofstream(folder + "/pid" + std::to_string(c.rank())) << getpid() << std::flush;
   std::ofstream(folder + "/ready" + std::to_string(c.rank()));
   for (long round = 0; round < rounds; ++round) {
