@@ -5,6 +5,21 @@
 
 namespace comm {
 
+void Terms::set_options(const Options &options) {
+  const std::lock_guard lock(mutex_);
+  options_ = options;
+}
+
+double Terms::stop_log() const {
+  const std::lock_guard lock(mutex_);
+  return options_.stop_log;
+}
+
+double Terms::stop_grace() const {
+  const std::lock_guard lock(mutex_);
+  return options_.stop_grace;
+}
+
 void Terms::stop_when(std::function<bool()> stop) {
   const std::lock_guard lock(mutex_);
   stop_ = std::move(stop);

@@ -32,9 +32,10 @@ public:
   explicit Terms(Options options = {}) : options_(options) {}
 
   const Options &options() const { return options_; }
-  void set_options(const Options &options) {
-    options_ = options;
-  } // by the thread that communicates
+  void set_options(const Options &options); // by the thread that communicates
+  // Of the options, for another thread.
+  double stop_log() const;
+  double stop_grace() const;
 
   // True from `stop`, or after ask_to_stop(): the launcher wants this process to end. Called from two threads.
   void stop_when(std::function<bool()> stop);

@@ -53,13 +53,13 @@ void Watchdog::look() {
   const bool stopped = terms_->stopped();
   const auto wait = terms_->wait_now();
   asked_ = stopped ? asked_ + kRound : 0;
-  if (stopped && !wait.open && asked_ >= terms_->options().stop_log && terms_->first_to_tell()) {
+  if (stopped && !wait.open && asked_ >= terms_->stop_log() && terms_->first_to_tell()) {
     base::log::warn("{}: asked to stop while it was not waiting; the last message was of: {}",
                     name_, terms_->last_operation());
   }
   const double waited = std::chrono::duration<double>(Terms::Clock::now() - wait.since).count();
   stuck_ = wait.open && (waited > wait.limit || stopped) ? stuck_ + kRound : 0;
-  if (stuck_ < kPatience + (stopped ? terms_->options().stop_grace : 0)) return;
+  if (stuck_ < kPatience + (stopped ? terms_->stop_grace() : 0)) return;
   base::log::error("{}: stuck for {:.1f} s in the communication library {}; the process is ended",
                    name_, waited, wait.text);
   base::log::flush();

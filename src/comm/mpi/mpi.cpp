@@ -44,11 +44,10 @@ public:
     } while (offset < envelope.bytes);
   }
 
-  // Only after an error: the process is about to end.
+  // Not done only after an error: the process is about to end.
   ~MpiPending() override {
-    if (!initialized()) return;
     for (Piece &piece : pieces_)
-      if (piece.request != MPI_REQUEST_NULL) {
+      if (piece.request != MPI_REQUEST_NULL && initialized()) {
         if (!envelope().sending) MPI_Cancel(&piece.request);
         MPI_Request_free(&piece.request);
       }
