@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Checkpoints: a directory per step ("step-00001200") with state.h5 (HDF5, global tensors, no rank in any name), manifest.json (format
-// version, resolved deck, source revision, sections, shapes, checksums) and DONE, written last after fsync. docs/checkpoint.md is the
-// format. Owners register sections; this room knows neither model nor optimiser.
+// Checkpoints: a directory per step ("step-00001200") with state.h5 (HDF5, global tensors, no rank in any name; of many writers a file
+// each), manifest.json (format version, resolved deck, source revision, sections, shapes, checksums) and DONE, written last after
+// fsync. docs/checkpoint.md is the format. Owners register sections; this room knows neither model nor optimiser nor MPI.
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -15,26 +15,34 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
+#include "base/hash.hpp"
 
 namespace checkpoint {
 
-inline constexpr int kFormatVersion = 1;
+// The newest version that is read. Version 1 (one file of whole tensors) is written wherever it is enough.
+inline constexpr int kFormatVersion = 2;
 
 enum class Type { f32, bf16, f64, i64, i32, u8 };
 std::size_t bytes_of(Type type);
 const char *name_of(Type type); // "bf16"
 std::optional<Type> type_named(const std::string &name);
 
-// A global tensor in host memory, packed row-major. The memory belongs to the caller.
+// A global tensor in host memory, or a piece of one, packed row-major. The memory belongs to the caller.
 struct Item {
   std::string name;                // "layers.3.mla.w_uq"
-  std::vector<std::int64_t> shape; // empty: a scalar
+  std::vector<std::int64_t> shape; // of the global tensor; empty: a scalar
   Type type = Type::f32;
   void *data = nullptr;
-  // In place of data, for tensors that no memory holds whole: gives bytes [first, first + bytes). Called by the writer's thread,
-  // tensor by tensor in the order of the sections and front to back. What it throws ends the writing.
+  // In place of data, for tensors that no memory holds whole: gives bytes [first, first + bytes) of the item. Called by the writer's
+  // thread, item by item in the order of the sections and front to back. What it throws ends the writing.
   std::function<void(std::uint64_t first, std::size_t bytes, void *to)> produce = {};
-  std::size_t size() const; // elements
+  // The piece: elements [first, first + count) of the flat tensor; count -1: to its end. A section may hold several pieces of a tensor.
+  std::int64_t first = 0, count = -1;
+  std::size_t tensor_size() const; // elements of the global tensor
+  std::size_t size() const;        // elements of the piece
+  bool whole() const { return size() == tensor_size(); }
+  std::size_t tensor_bytes() const { return tensor_size() * bytes_of(type); }
+  std::size_t first_byte() const { return static_cast<std::size_t>(first) * bytes_of(type); }
   std::size_t bytes() const { return size() * bytes_of(type); }
 };
 
@@ -52,8 +60,16 @@ struct Snapshot {
   // Further small files that travel with the model: name, content (kCompanions).
   std::vector<std::pair<std::string, std::string>> companions;
   std::string state_hash; // stored as given; "" : computed while writing
+  // What this writer writes. Pieces of many writers do not overlap and together are all tensors.
   std::vector<Section> sections;
+  // Many writers: all sections with all global tensors (data = null) and the scalars, in the order of the state hash. Every writer is
+  // given the same; the scalars of `sections` are not looked at then.
+  std::vector<Section> whole;
+  // Many writers: a name of this writing that was never used before, the same for all writers (new_attempt() of one of them). Letters,
+  // digits, '-', '_'. What a killed attempt left cannot be taken for a part of this one.
+  std::string attempt;
 };
+std::string new_attempt();
 
 // Names of the files that travel with a model beside tokenizer.json.
 inline constexpr const char *kCompanions[] = {"tokenizer_config.json", "chat_template.jinja",
@@ -63,19 +79,25 @@ struct WriterOptions {
   std::filesystem::path directory; // <run>/checkpoints
   std::int64_t keep_last = 2;
   std::int64_t keep_every = 0; // steps divisible by this are kept for good; 0: none
+  // This writer of so many. Writer 0 brings the parts together, keeps the rule above, and removes at construction what killed runs left:
+  // it is constructed before any of the others starts.
+  int writer = 0, writers = 1;
+  double deadline = 600; // seconds that a writer whose part is done waits for the others
 };
 
-// Writes snapshots in a thread of its own. The data that a snapshot's items point to must stay unchanged until finished.
+// Writes snapshots in a thread of its own. The data that a snapshot's items point to must stay unchanged until finished. With many
+// writers every one of them starts a snapshot of the same step and attempt, and all learn the outcome: the checkpoint is there, or none.
 class Writer {
 public:
   explicit Writer(WriterOptions options);
   ~Writer();                     // waits
   void start(Snapshot snapshot); // waits for the one before; throws what it threw
   bool busy() const;
-  // Throws what the writing threw: E201 (full disk, unwritable); earlier checkpoints stay intact.
+  // Throws what the writing threw: E201 (full disk, unwritable; also of another writer, which is named), E202 (writers that were not
+  // heard of within the deadline); earlier checkpoints stay intact.
   void wait();
-  double last_seconds() const; // of the last finished writing
-  std::uint64_t last_bytes() const;
+  double last_seconds() const;      // of the last finished writing
+  std::uint64_t last_bytes() const; // of this writer's file
 
 private:
   struct Impl;
@@ -88,6 +110,9 @@ public:
   // path: a step directory, or a run directory / its checkpoints folder (newest valid DONE wins; a damaged one is named in a warning,
   // skipped and never deleted). Errors E210 (none there), E211 (damaged: what, where), E212 (format version), exit code 5.
   static Reader open(const std::filesystem::path &path);
+  // A step directory that another rank has verified (newest() there, then its directory() was told): only the bytes that are wanted are
+  // read. Pieces that are wanted whole are still compared with their checksums.
+  static Reader open_verified(const std::filesystem::path &step_directory);
   // The newest valid one below a run directory; empty when there is none at all. E211 when all are damaged: a run must not start
   // afresh where there was a state.
   static std::optional<Reader> newest(const std::filesystem::path &run_directory);
@@ -108,14 +133,15 @@ public:
   std::vector<std::string> section_names() const;
   bool has(const std::string &section) const;
   nlohmann::json scalars(const std::string &section) const;
-  // Names, shapes and types of a section, data = null.
+  // Names, shapes and types of a section's global tensors, data = null.
   std::vector<Item> describe(const std::string &section) const;
-  // Reads into the items' memory. Missing tensors and other shapes or types: E213, a list of name, file shape, expected shape. Checksums
-  // are verified (E211). exact: complain of tensors in the file that nobody asked for.
+  // Reads into the items' memory: any pieces, however the writers cut them. Missing tensors and other shapes or types: E213, a list of
+  // name, file shape, expected shape. Checksums are verified (E211): of one file as a whole, of many files of the pieces that are
+  // touched. exact: complain of tensors in the file that nobody asked for.
   void read(const std::string &section, const std::vector<Item> &items, bool exact = true) const;
   // The checks of read without the reading: E213, E211.
   void require(const std::string &section, const std::vector<Item> &items, bool exact = true) const;
-  // Bytes [first, first + bytes) of one tensor, without HDF5: large tensors can be walked in pieces. The file is verified before.
+  // Bytes [first, first + bytes) of one tensor, without HDF5: large tensors can be walked in pieces. Verified before, like read.
   void read_part(const std::string &section, const std::string &tensor, std::uint64_t first,
                  std::size_t bytes, void *to) const;
   // Verifies every checksum: "" or the first fault, which names the damaged tensor where one is hit.
@@ -126,6 +152,7 @@ public:
 private:
   struct Impl;
   void require_intact() const;
+  void require_shapes(const std::string &section, const std::vector<Item> &items, bool exact) const;
   explicit Reader(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
@@ -140,6 +167,8 @@ public:
   // One block of at most kBlockBytes; all blocks in order are the same as add() of the whole.
   static constexpr std::size_t kBlockBytes = std::size_t{1} << 20;
   void add_block(const std::string &name, std::uint64_t block, const void *data, std::size_t bytes);
+  void add_sum(const std::string &name, std::uint64_t block, base::Hash128 sum);
+  void add_scalars(const Section &section);
   std::string hex() const; // 32 digits
 
 private:

@@ -99,17 +99,37 @@ void forget_times(hid_t list) {
   if (H5Pset_obj_track_times(list, false) < 0) fail("switching times off");
 }
 
-std::uint64_t write_item(hid_t group, const Item &item) {
+void write_numbers(hid_t set, const char *name, const std::vector<std::int64_t> &numbers) {
+  const hsize_t n = numbers.size();
+  const Handle space(n > 0 ? H5Screate_simple(1, &n, nullptr) : H5Screate(H5S_NULL), H5Sclose,
+                     name);
+  const Handle attribute(H5Acreate2(set, name, H5T_STD_I64LE, space, H5P_DEFAULT, H5P_DEFAULT),
+                         H5Aclose, name);
+  if (n > 0 && H5Awrite(attribute, H5T_NATIVE_INT64, numbers.data()) < 0)
+    fail(std::string("writing attribute ") + name);
+}
+
+enum class Form { tensors, pieces };
+
+std::uint64_t write_item(hid_t group, const Item &item, Form form) {
+  const hsize_t extent = item.size();
   const Handle type(type_of(item.type), H5Tclose, item.name),
-      space(space_of(item), H5Sclose, item.name);
+      space(form == Form::pieces ? H5Screate_simple(1, &extent, nullptr) : space_of(item), H5Sclose,
+            item.name);
+  const std::string name =
+      form == Form::pieces ? fmt::format("{}@{}", item.name, item.first) : item.name;
   const Handle list(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, item.name);
   forget_times(list);
   // A produced tensor is only given its place here; its bytes follow when the file is closed.
   if (item.produce && (H5Pset_alloc_time(list, H5D_ALLOC_TIME_EARLY) < 0 ||
                        H5Pset_fill_time(list, H5D_FILL_TIME_NEVER) < 0))
     fail("placing " + item.name);
-  Handle set(H5Dcreate2(group, item.name.c_str(), type, space, H5P_DEFAULT, list, H5P_DEFAULT),
-             H5Dclose, "creating " + item.name);
+  Handle set(H5Dcreate2(group, name.c_str(), type, space, H5P_DEFAULT, list, H5P_DEFAULT), H5Dclose,
+             "creating " + item.name);
+  if (form == Form::pieces) {
+    write_numbers(set, "shape", item.shape);
+    write_numbers(set, "first", {item.first});
+  }
   if (item.size() > 0 && !item.produce &&
       H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, item.data) < 0)
     fail("writing " + item.name);
@@ -133,9 +153,8 @@ void read_item(hid_t group, const Item &item) {
     fail("reading " + item.name);
 }
 
-} // namespace
-
-TensorOffsets write_hdf5(const std::filesystem::path &path, const std::vector<Section> &sections) {
+TensorOffsets write(const std::filesystem::path &path, const std::vector<Section> &sections,
+                    Form form, const Pulse &pulse) {
   const std::lock_guard lock(library_mutex());
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
   WriteFault fault;
@@ -157,13 +176,25 @@ TensorOffsets write_hdf5(const std::filesystem::path &path, const std::vector<Se
     const Handle group(H5Gcreate2(file, section.name.c_str(), H5P_DEFAULT, group_list, H5P_DEFAULT),
                        H5Gclose, "creating group " + section.name);
     for (const Item &item : section.items) {
-      of_section.push_back(write_item(group, item));
+      if (pulse) pulse();
+      of_section.push_back(write_item(group, item, form));
       stop_at_fault("writing " + section.name + "/" + item.name);
     }
   }
   file.close("closing the file");
   stop_at_fault("writing");
   return offsets;
+}
+
+} // namespace
+
+TensorOffsets write_hdf5(const std::filesystem::path &path, const std::vector<Section> &sections) {
+  return write(path, sections, Form::tensors, {});
+}
+
+TensorOffsets write_hdf5_pieces(const std::filesystem::path &path,
+                                const std::vector<Section> &sections, const Pulse &pulse) {
+  return write(path, sections, Form::pieces, pulse);
 }
 
 void read_hdf5(const std::filesystem::path &path, const std::string &section,

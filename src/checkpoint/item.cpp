@@ -32,10 +32,15 @@ std::optional<Type> type_named(const std::string &name) {
   return std::nullopt;
 }
 
-std::size_t Item::size() const {
+std::size_t Item::tensor_size() const {
   std::size_t n = 1;
   for (const auto extent : shape) n *= static_cast<std::size_t>(extent);
   return n;
+}
+
+std::size_t Item::size() const {
+  return count >= 0 ? static_cast<std::size_t>(count)
+                    : tensor_size() - static_cast<std::size_t>(first);
 }
 
 } // namespace checkpoint

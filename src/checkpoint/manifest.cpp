@@ -52,11 +52,43 @@ template <class Int> Int whole(const nlohmann::json &value) {
   return value.get<Int>();
 }
 
-StoredTensor tensor_of(const nlohmann::json &j, const FileSum &state) {
+// The piece of `width` bytes an element ends within its file.
+void require_within(const Manifest &m, const StoredTensor &t, const StoredPiece &piece) {
+  const auto file = m.states.find(piece.file);
+  if (file == m.states.end())
+    throw std::runtime_error(
+        fmt::format("tensor {}: {} is not among the files", t.item.name, piece.file));
+  const std::uint64_t bytes = piece.count * bytes_of(t.item.type);
+  if (piece.offset > file->second.bytes || bytes > file->second.bytes - piece.offset)
+    throw std::runtime_error(fmt::format("tensor {} ends behind the file", t.item.name));
+}
+
+void read_pieces(const nlohmann::json &j, const Manifest &m, StoredTensor &t) {
+  const std::uint64_t elements = t.item.tensor_size();
+  if (m.version == 1) {
+    t.pieces.push_back({kStateFile, 0, elements, whole<std::uint64_t>(j.at("offset")),
+                        j.at("xxh3_128").get<std::string>()});
+    return require_within(m, t, t.pieces.back());
+  }
+  std::uint64_t next = 0;
+  for (const auto &p : j.at("pieces")) {
+    StoredPiece piece{p.at("file").get<std::string>(), whole<std::uint64_t>(p.at("first")),
+                      whole<std::uint64_t>(p.at("count")), whole<std::uint64_t>(p.at("offset")),
+                      p.at("xxh3_128").get<std::string>()};
+    if (piece.first != next || piece.count == 0 || piece.count > elements - next)
+      throw std::runtime_error(
+          fmt::format("tensor {}: pieces leave a hole, overlap or are too many", t.item.name));
+    next += piece.count;
+    require_within(m, t, piece);
+    t.pieces.push_back(std::move(piece));
+  }
+  if (next != elements)
+    throw std::runtime_error(fmt::format("tensor {}: the last elements are missing", t.item.name));
+}
+
+StoredTensor tensor_of(const nlohmann::json &j, const Manifest &m) {
   StoredTensor t;
   j.at("name").get_to(t.item.name);
-  t.offset = whole<std::uint64_t>(j.at("offset"));
-  j.at("xxh3_128").get_to(t.xxh3_128);
   const auto type = type_named(j.at("type").get<std::string>());
   if (!type) throw std::runtime_error(fmt::format("tensor {}: unknown type", t.item.name));
   t.item.type = *type;
@@ -68,9 +100,19 @@ StoredTensor tensor_of(const nlohmann::json &j, const FileSum &state) {
     elements *= n;
     t.item.shape.push_back(n);
   }
-  if (t.offset > state.bytes || t.item.bytes() > state.bytes - t.offset)
-    throw std::runtime_error(fmt::format("tensor {} ends behind the file", t.item.name));
+  read_pieces(j, m, t);
   return t;
+}
+
+void read_files(const nlohmann::json &files, Manifest &m) {
+  for (const auto &[name, file] : files.items()) {
+    auto sum = file.at("xxh3_128").get<std::string>();
+    if (m.version == 1 ? name == kStateFile : is_state_file(name))
+      m.states[name] = {whole<std::uint64_t>(file.at("bytes")), std::move(sum)};
+    else
+      m.texts[name] = std::move(sum);
+  }
+  if (m.states.empty()) throw std::runtime_error("files: there is none of tensors");
 }
 
 void parse(Manifest &m) {
@@ -79,11 +121,7 @@ void parse(Manifest &m) {
   j.at("deck").get_to(m.deck);
   j.at("state_hash").get_to(m.state_hash);
   if (!j.at("info").is_object()) throw std::runtime_error("info is no object");
-  const auto &file = j.at("files").at(kStateFile);
-  m.state.bytes = whole<std::uint64_t>(file.at("bytes"));
-  file.at("xxh3_128").get_to(m.state.xxh3_128);
-  for (const auto &[name, sum] : j.at("files").items())
-    if (name != kStateFile) m.texts[name] = sum.at("xxh3_128").get<std::string>();
+  read_files(j.at("files"), m);
   std::set<std::string> names;
   for (const auto &s : j.at("sections")) {
     StoredSection section{s.at("name").get<std::string>(), s.at("scalars"), {}};
@@ -92,7 +130,7 @@ void parse(Manifest &m) {
     if (!section.scalars.is_object()) throw std::runtime_error("scalars are no object");
     std::set<std::string> tensors;
     for (const auto &t : s.at("tensors")) {
-      section.tensors.push_back(tensor_of(t, m.state));
+      section.tensors.push_back(tensor_of(t, m));
       if (!tensors.insert(section.tensors.back().item.name).second)
         throw std::runtime_error(
             fmt::format("tensor {} stands twice", section.tensors.back().item.name));
@@ -102,6 +140,16 @@ void parse(Manifest &m) {
 }
 
 } // namespace
+
+std::string state_file_of(int writer) { return fmt::format("state-{:05}.h5", writer); }
+
+bool is_state_file(const std::string &name) {
+  const std::string_view front = "state-", back = ".h5";
+  if (!name.starts_with(front) || !name.ends_with(back)) return false;
+  const auto digits = std::string_view(name).substr(front.size());
+  return digits.find_first_not_of("0123456789") == digits.size() - back.size() &&
+         digits.size() >= back.size() + 5;
+}
 
 std::string seal_of(const std::string &manifest) { return base::hash128(manifest).hex() + "\n"; }
 
@@ -124,23 +172,29 @@ FileSum sum_of(const fs::path &path) {
   return sum;
 }
 
-nlohmann::json make_manifest(const Snapshot &snapshot, const FileSum &state,
-                             const TensorOffsets &offsets, const Sums &sums) {
+nlohmann::json manifest_head(const Snapshot &snapshot, int version, const std::string &state_hash) {
   nlohmann::json m;
   m["format"] = "hadal checkpoint";
-  m["format_version"] = kFormatVersion;
+  m["format_version"] = version;
   m["step"] = snapshot.step;
   m["written"] = base::utc_now();
   m["revision"] = base::revision();
-  m["state_hash"] = snapshot.state_hash.empty() ? sums.state_hash : snapshot.state_hash;
+  m["state_hash"] = state_hash;
   m["info"] = snapshot.info;
   m["deck"] = snapshot.deck;
-  m["files"] = {{kStateFile, {{"bytes", state.bytes}, {"xxh3_128", state.xxh3_128}}}};
+  m["files"] = nlohmann::json::object();
   const auto text = [&m](const std::string &name, const std::string &content) {
     m["files"][name] = {{"bytes", content.size()}, {"xxh3_128", base::hash128(content).hex()}};
   };
   if (!snapshot.tokenizer.empty()) text("tokenizer.json", snapshot.tokenizer);
   for (const auto &[name, content] : snapshot.companions) text(name, content);
+  return m;
+}
+
+nlohmann::json make_manifest(const Snapshot &snapshot, const std::string &state_hash,
+                             const FileSum &state, const TensorOffsets &offsets, const Sums &sums) {
+  nlohmann::json m = manifest_head(snapshot, 1, state_hash);
+  m["files"][kStateFile] = {{"bytes", state.bytes}, {"xxh3_128", state.xxh3_128}};
   m["sections"] = nlohmann::json::array();
   for (std::size_t s = 0; s < snapshot.sections.size(); ++s) {
     const Section &section = snapshot.sections[s];
@@ -183,6 +237,7 @@ Manifest parse_manifest(const std::string &text, const fs::path &directory) {
       throw UserError(Exit::checkpoint, "E212", directory.string(),
                       fmt::format("has format version {}", version),
                       fmt::format("This program reads versions 1 to {}.", kFormatVersion));
+    m.version = version;
     parse(m);
   } catch (const nlohmann::json::exception &error) {
     damaged(path, error.what());

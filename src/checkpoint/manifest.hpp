@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// manifest.json of a step directory, and the DONE marker that seals it (the manifest's own
+// manifest.json of a step directory (version 1: one file of whole tensors; 2: files of pieces), and the DONE marker that seals it (the manifest's own
 // checksum). Parsing is strict and complete: a file that is not what this program wrote is a fault
 // with a name (E211, E212), never a crash later.
 #include <filesystem>
@@ -25,10 +25,16 @@ struct FileSum {
 // Checksum of a whole file, streamed. Throws UserError E211 when it cannot be read.
 FileSum sum_of(const std::filesystem::path &path);
 
-struct StoredTensor {
-  Item item;                // data = null
-  std::uint64_t offset = 0; // of its first byte in state.h5: bytes are found without HDF5
+struct StoredPiece { // elements [first, first + count) of a tensor
+  std::string file;
+  std::uint64_t first = 0, count = 0;
+  std::uint64_t offset = 0; // of its first byte in the file: bytes are found without HDF5
   std::string xxh3_128;
+};
+struct StoredTensor {
+  Item item; // data = null
+  std::vector<StoredPiece>
+      pieces; // in order, without hole or overlap; version 1: one, also of no elements
 };
 struct StoredSection {
   std::string name;
@@ -37,16 +43,21 @@ struct StoredSection {
 };
 struct Manifest {
   nlohmann::json json;
-  std::int64_t step = 0;
+  std::int64_t step = 0, version = 1;
   std::string deck, state_hash;
-  FileSum state;
+  std::map<std::string, FileSum> states;    // files of tensors by name; at least one
   std::map<std::string, std::string> texts; // tokenizer.json and companions: XXH3-128
   std::vector<StoredSection> sections;
 };
 
-// What is written; offsets are those that write_hdf5 returned, sums those of fill_and_sum.
-nlohmann::json make_manifest(const Snapshot &snapshot, const FileSum &state,
-                             const TensorOffsets &offsets, const Sums &sums);
+std::string state_file_of(int writer);       // "state-00003.h5"
+bool is_state_file(const std::string &name); // of many writers
+
+// The entries that do not depend on the files of tensors: all but these and the sections.
+nlohmann::json manifest_head(const Snapshot &snapshot, int version, const std::string &state_hash);
+// Version 1; offsets are those that write_hdf5 returned, sums those of fill_and_sum.
+nlohmann::json make_manifest(const Snapshot &snapshot, const std::string &state_hash,
+                             const FileSum &state, const TensorOffsets &offsets, const Sums &sums);
 // The content of DONE for a manifest's text.
 std::string seal_of(const std::string &manifest);
 // Reads and checks manifest.json against DONE: faults E210 (no DONE), E211 (damaged), E212 (other

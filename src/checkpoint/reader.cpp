@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fcntl.h>
 #include <map>
-#include <unistd.h>
+#include <set>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <xxhash.h>
 
 #include "base/files.hpp"
 #include "base/hash.hpp"
@@ -16,6 +12,7 @@
 #include "checkpoint/hdf5_file.hpp"
 #include "checkpoint/manifest.hpp"
 #include "checkpoint/places.hpp"
+#include "checkpoint/state_files.hpp"
 
 namespace checkpoint {
 
@@ -28,31 +25,6 @@ namespace {
   throw UserError(Exit::checkpoint, "E211", where.string(), what, kDamagedAdvice);
 }
 
-// The state file, read by place. Opened at the first use.
-class StateBytes {
-public:
-  explicit StateBytes(fs::path path) : path_(std::move(path)) {}
-  ~StateBytes() {
-    if (file_ >= 0) ::close(file_);
-  }
-  StateBytes(const StateBytes &) = delete;
-  void read(std::uint64_t offset, std::size_t bytes, void *to) {
-    if (file_ < 0) file_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
-    if (file_ < 0) damaged(path_, std::strerror(errno));
-    auto *place = static_cast<char *>(to);
-    while (bytes > 0) {
-      const ssize_t n = ::pread(file_, place, bytes, static_cast<off_t>(offset));
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) damaged(path_, n < 0 ? std::strerror(errno) : "ends too early");
-      place += n, offset += static_cast<std::uint64_t>(n), bytes -= static_cast<std::size_t>(n);
-    }
-  }
-
-private:
-  fs::path path_;
-  int file_ = -1;
-};
-
 constexpr std::size_t kMostTextBytes = std::size_t{1} << 28;
 
 std::string shape_text(const Item &item) {
@@ -62,12 +34,13 @@ std::string shape_text(const Item &item) {
 } // namespace
 
 struct Reader::Impl {
-  Impl(const fs::path &place)
-      : directory(place), manifest(read_manifest(place)), bytes(place / kStateFile) {}
+  explicit Impl(const fs::path &place)
+      : directory(place), manifest(read_manifest(place)), files(place) {}
   fs::path directory;
   Manifest manifest;
-  mutable StateBytes bytes;
-  mutable bool verified = false;
+  mutable StateFiles files;
+  mutable bool verified = false; // all of it
+  bool trusted = false;          // verified by another rank
 
   const StoredSection &section(const std::string &name) const {
     for (const StoredSection &s : manifest.sections)
@@ -75,32 +48,18 @@ struct Reader::Impl {
     throw UserError(Exit::checkpoint, "E213", directory.string(), "has no section " + name,
                     "It comes from another kind of run.");
   }
-  // The blocks of a tensor in order.
-  template <class F> void walk(const StoredTensor &t, const F &f) const {
-    std::vector<char> buffer(std::min(t.item.bytes(), StateHash::kBlockBytes));
-    for (std::uint64_t first = 0, block = 0; first < t.item.bytes() || block == 0;
-         first += buffer.size(), ++block) {
-      const std::size_t count = std::min<std::size_t>(buffer.size(), t.item.bytes() - first);
-      bytes.read(t.offset + first, count, buffer.data());
-      f(block, buffer.data(), count);
-    }
+  const StoredTensor &tensor(const std::string &in, const std::string &name) const {
+    for (const StoredTensor &t : section(in).tensors)
+      if (t.item.name == name) return t;
+    throw UserError(Exit::checkpoint, "E213", directory.string() + ", section " + in,
+                    "has no tensor " + name, "It comes from another model.");
   }
-  // The first tensor whose bytes are not those that were written, or "".
-  std::string first_damaged() const {
-    for (const StoredSection &s : manifest.sections)
-      for (const StoredTensor &t : s.tensors) {
-        const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t *)> state(
-            XXH3_createState(), XXH3_freeState);
-        XXH3_128bits_reset(state.get());
-        walk(t, [&](std::uint64_t, const char *data, std::size_t n) {
-          XXH3_128bits_update(state.get(), data, n);
-        });
-        const XXH128_hash_t hash = XXH3_128bits_digest(state.get());
-        if (base::Hash128{hash.high64, hash.low64}.hex() != t.xxh3_128)
-          return s.name + "/" + t.item.name;
-      }
-    return "";
+  StateFiles::Check check() const {
+    if (verified) return StateFiles::Check::none;
+    return trusted ? StateFiles::Check::whole : StateFiles::Check::touched;
   }
+  // One file is verified as a whole, because HDF5 reads it; of many files the pieces that are touched.
+  bool whole_first() const { return manifest.version == 1 && !trusted; }
 };
 
 Reader::Reader(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -158,6 +117,12 @@ Reader Reader::open(const fs::path &path) {
   return Reader(std::make_unique<Impl>(path));
 }
 
+Reader Reader::open_verified(const fs::path &step_directory) {
+  auto impl = std::make_unique<Impl>(step_directory);
+  impl->trusted = true;
+  return Reader(std::move(impl));
+}
+
 const fs::path &Reader::directory() const { return impl_->directory; }
 const nlohmann::json &Reader::manifest() const { return impl_->manifest.json; }
 std::int64_t Reader::step() const { return impl_->manifest.step; }
@@ -203,23 +168,8 @@ std::vector<Item> Reader::describe(const std::string &section) const {
 
 std::string Reader::verify() const {
   if (impl_->verified) return "";
-  const FileSum &said = impl_->manifest.state;
-  const auto path = impl_->directory / kStateFile;
-  std::error_code error;
-  const auto bytes = fs::file_size(path, error);
-  if (error) return fmt::format("{}: {}", kStateFile, error.message());
-  if (bytes != said.bytes)
-    return fmt::format("{} has {} bytes, {} were written", kStateFile, bytes, said.bytes);
-  try {
-    if (sum_of(path).xxh3_128 != said.xxh3_128) {
-      const std::string tensor = impl_->first_damaged();
-      return fmt::format("{} does not match its checksum: {}", kStateFile,
-                         tensor.empty() ? "its structure was changed, no tensor"
-                                        : tensor + " was changed");
-    }
-  } catch (const UserError &fault) {
-    return fault.what();
-  }
+  for (const auto &[file, sum] : impl_->manifest.states)
+    if (auto fault = impl_->files.fault_of(file, impl_->manifest); !fault.empty()) return fault;
   impl_->verified = true;
   return "";
 }
@@ -231,35 +181,48 @@ void Reader::require_intact() const {
 std::string Reader::compute_state_hash() const {
   require_intact();
   StateHash hash;
+  std::vector<char> buffer(StateHash::kBlockBytes);
   for (const StoredSection &s : impl_->manifest.sections) {
-    for (const StoredTensor &t : s.tensors)
-      impl_->walk(t, [&](std::uint64_t block, const char *data, std::size_t n) {
-        hash.add_block(s.name + "/" + t.item.name, block, data, n);
-      });
-    const std::string scalars = s.scalars.dump();
-    hash.add(s.name, scalars.data(), scalars.size());
+    for (const StoredTensor &t : s.tensors) {
+      const std::string name = s.name + "/" + t.item.name;
+      const std::uint64_t bytes = t.item.bytes();
+      for (std::uint64_t first = 0; first < bytes || first == 0; first += buffer.size()) {
+        const auto n =
+            static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), bytes - first));
+        impl_->files.read(name, t, first, n, buffer.data(), StateFiles::Check::none);
+        hash.add_block(name, first / buffer.size(), buffer.data(), n);
+      }
+    }
+    hash.add_scalars({s.name, {}, s.scalars});
   }
   return hash.hex();
 }
 
 void Reader::read_part(const std::string &section, const std::string &tensor, std::uint64_t first,
                        std::size_t bytes, void *to) const {
-  require_intact();
-  for (const StoredTensor &t : impl_->section(section).tensors) {
-    if (t.item.name != tensor) continue;
-    HADAL_CHECK(first <= t.item.bytes() && bytes <= t.item.bytes() - first,
-                "{}/{}: bytes {} + {} of {}", section, tensor, first, bytes, t.item.bytes());
-    return impl_->bytes.read(t.offset + first, bytes, to);
-  }
-  throw UserError(Exit::checkpoint, "E213", impl_->directory.string() + ", section " + section,
-                  "has no tensor " + tensor, "It comes from another model.");
+  if (impl_->whole_first()) require_intact();
+  const StoredTensor &t = impl_->tensor(section, tensor);
+  HADAL_CHECK(first <= t.item.bytes() && bytes <= t.item.bytes() - first,
+              "{}/{}: bytes {} + {} of {}", section, tensor, first, bytes, t.item.bytes());
+  impl_->files.read(section + "/" + tensor, t, first, bytes, to, impl_->check());
 }
 
 void Reader::require(const std::string &section, const std::vector<Item> &items, bool exact) const {
-  require_intact(); // the whole file, before HDF5 sees it: damaged metadata never reaches the library
+  // The whole file, before HDF5 sees it: damaged metadata never reaches the library.
+  if (impl_->whole_first()) require_intact();
+  require_shapes(section, items, exact);
+  if (impl_->check() != StateFiles::Check::touched) return;
+  for (const Item &item : items)
+    impl_->files.verify(section + "/" + item.name, impl_->tensor(section, item.name),
+                        item.first_byte(), item.bytes());
+}
+
+void Reader::require_shapes(const std::string &section, const std::vector<Item> &items,
+                            bool exact) const {
   std::map<std::string, Item> in_file;
   for (auto &item : describe(section)) in_file[item.name] = item;
   std::string wrong;
+  std::set<std::string> asked; // a tensor may be asked for in several pieces
   for (const Item &item : items) {
     const auto it = in_file.find(item.name);
     if (it == in_file.end())
@@ -267,11 +230,15 @@ void Reader::require(const std::string &section, const std::vector<Item> &items,
     else if (it->second.shape != item.shape || it->second.type != item.type)
       wrong += fmt::format("\n    {}: {} in the file, expected {}", item.name,
                            shape_text(it->second), shape_text(item));
-    if (it != in_file.end()) in_file.erase(it);
+    else
+      HADAL_CHECK(item.first >= 0 && item.first_byte() + item.bytes() <= item.tensor_bytes(),
+                  "{}: elements {} + {}", item.name, item.first, item.count);
+    asked.insert(item.name);
   }
   if (exact)
     for (const auto &[name, item] : in_file)
-      wrong += fmt::format("\n    {}: {} in the file, not in this model", name, shape_text(item));
+      if (!asked.contains(name))
+        wrong += fmt::format("\n    {}: {} in the file, not in this model", name, shape_text(item));
   if (!wrong.empty())
     throw UserError(Exit::checkpoint, "E213", impl_->directory.string() + ", section " + section,
                     "tensors differ:" + wrong,
@@ -279,13 +246,19 @@ void Reader::require(const std::string &section, const std::vector<Item> &items,
 }
 
 void Reader::read(const std::string &section, const std::vector<Item> &items, bool exact) const {
-  require(section, items, exact);
+  if (impl_->whole_first()) require_intact();
+  require_shapes(section, items, exact);
   if (items.empty()) return;
-  try {
-    read_hdf5(impl_->directory / kStateFile, section, items);
-  } catch (const Hdf5Failure &error) {
-    damaged(impl_->directory / kStateFile, error.what());
+  if (impl_->whole_first() && std::ranges::all_of(items, &Item::whole)) {
+    try {
+      return read_hdf5(impl_->directory / kStateFile, section, items);
+    } catch (const Hdf5Failure &error) {
+      damaged(impl_->directory / kStateFile, error.what());
+    }
   }
+  for (const Item &item : items)
+    impl_->files.read(section + "/" + item.name, impl_->tensor(section, item.name),
+                      item.first_byte(), item.bytes(), item.data, impl_->check());
 }
 
 } // namespace checkpoint

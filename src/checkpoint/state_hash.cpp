@@ -26,10 +26,18 @@ void StateHash::add(const std::string &name, const void *data, std::size_t bytes
 
 void StateHash::add_block(const std::string &name, std::uint64_t block, const void *data,
                           std::size_t bytes) {
-  const base::Hash128 hash = base::hash128(data, bytes);
-  const std::uint64_t words[3] = {block, hash.high, hash.low};
+  add_sum(name, block, base::hash128(data, bytes));
+}
+
+void StateHash::add_sum(const std::string &name, std::uint64_t block, base::Hash128 sum) {
+  const std::uint64_t words[3] = {block, sum.high, sum.low};
   XXH3_128bits_update(impl_->state, name.c_str(), name.size() + 1);
   XXH3_128bits_update(impl_->state, words, sizeof(words));
+}
+
+void StateHash::add_scalars(const Section &section) {
+  const std::string scalars = section.scalars.dump();
+  add(section.name, scalars.data(), scalars.size());
 }
 
 std::string StateHash::hex() const {
@@ -40,10 +48,11 @@ std::string StateHash::hex() const {
 std::string state_hash(const std::vector<Section> &sections) {
   StateHash hash;
   for (const Section &section : sections) {
-    for (const Item &item : section.items)
+    for (const Item &item : section.items) {
+      HADAL_CHECK(item.whole(), "{}/{} is a piece: BlockHashes", section.name, item.name);
       hash.add(section.name + "/" + item.name, item.data, item.bytes());
-    const std::string scalars = section.scalars.dump();
-    hash.add(section.name, scalars.data(), scalars.size());
+    }
+    hash.add_scalars(section);
   }
   return hash.hex();
 }

@@ -10,6 +10,7 @@
 #include <xxhash.h>
 
 #include "base/hash.hpp"
+#include "checkpoint/block_hashes.hpp"
 
 namespace checkpoint {
 namespace {
@@ -62,19 +63,18 @@ private:
   XXH3_state_t *state_;
 };
 
+// blocks: null where they are not asked for.
 std::string fill(const Item &item, const std::string &name, std::uint64_t offset, Places &places,
-                 std::vector<char> &piece, StateHash &hash) {
+                 std::vector<char> &piece, BlockHashes *blocks, const Pulse &pulse) {
   Digest digest;
   const std::uint64_t bytes = item.bytes();
-  if (bytes == 0) hash.add_block(name, 0, nullptr, 0);
   for (std::uint64_t first = 0; first < bytes; first += kPiece) {
+    if (pulse) pulse();
     const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, bytes - first));
     piece.resize(std::max(piece.size(), n));
     item.produce(first, n, piece.data());
     digest.add(piece.data(), n);
-    for (std::size_t at = 0; at < n; at += StateHash::kBlockBytes)
-      hash.add_block(name, (first + at) / StateHash::kBlockBytes, piece.data() + at,
-                     std::min(StateHash::kBlockBytes, n - at));
+    if (blocks) blocks->add(name, item.tensor_bytes(), item.first_byte() + first, piece.data(), n);
     places.write(offset + first, piece.data(), n);
     places.flush(offset + first, n);
   }
@@ -84,9 +84,9 @@ std::string fill(const Item &item, const std::string &name, std::uint64_t offset
 } // namespace
 
 Sums fill_and_sum(const std::filesystem::path &path, const std::vector<Section> &sections,
-                  const TensorOffsets &offsets, bool with_state_hash) {
+                  const TensorOffsets &offsets, bool with_blocks, const Pulse &pulse) {
   Sums sums;
-  StateHash hash;
+  BlockHashes hashes, *blocks = with_blocks ? &hashes : nullptr;
   Places places(path);
   std::vector<char> piece;
   for (std::size_t s = 0; s < sections.size(); ++s) {
@@ -94,17 +94,17 @@ Sums fill_and_sum(const std::filesystem::path &path, const std::vector<Section> 
     for (std::size_t i = 0; i < sections[s].items.size(); ++i) {
       const Item &item = sections[s].items[i];
       const std::string name = sections[s].name + "/" + item.name;
+      if (pulse) pulse();
       if (item.produce) {
-        of_section.push_back(fill(item, name, offsets[s][i], places, piece, hash));
+        of_section.push_back(fill(item, name, offsets[s][i], places, piece, blocks, pulse));
       } else {
         of_section.push_back(base::hash128(item.data, item.bytes()).hex());
-        if (with_state_hash) hash.add(name, item.data, item.bytes());
+        if (blocks)
+          blocks->add(name, item.tensor_bytes(), item.first_byte(), item.data, item.bytes());
       }
     }
-    const std::string scalars = sections[s].scalars.dump();
-    hash.add(sections[s].name, scalars.data(), scalars.size());
   }
-  if (with_state_hash) sums.state_hash = hash.hex();
+  if (blocks) sums.blocks = blocks->bytes();
   return sums;
 }
 

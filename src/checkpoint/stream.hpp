@@ -13,12 +13,11 @@ namespace checkpoint {
 
 struct Sums {
   std::vector<std::vector<std::string>> xxh3_128; // [section][item], hexadecimal
-  std::string state_hash;
+  std::string blocks;                             // a list of BlockHashes, where asked for
 };
 
-// Fills the places of produced items in the file that write_hdf5 made, and sums up all items; the state hash only where asked for. A
-// write that fails: Hdf5Failure.
+// Fills the places of produced items in the file that write_hdf5 made, and sums up all items. A write that fails: Hdf5Failure.
 Sums fill_and_sum(const std::filesystem::path &path, const std::vector<Section> &sections,
-                  const TensorOffsets &offsets, bool with_state_hash);
+                  const TensorOffsets &offsets, bool with_blocks, const Pulse &pulse = {});
 
 } // namespace checkpoint

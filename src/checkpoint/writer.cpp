@@ -11,6 +11,7 @@
 #include "base/clock.hpp"
 #include "base/log.hpp"
 #include "checkpoint/publish.hpp"
+#include "checkpoint/together.hpp"
 
 namespace checkpoint {
 
@@ -33,7 +34,7 @@ private:
 };
 
 // Names are unique and none is a path: faults of the program, not of the disk.
-void check_names(const Snapshot &snapshot) {
+void check_names(const Snapshot &snapshot, bool pieces) {
   HADAL_CHECK(snapshot.step >= 0, "step {}", snapshot.step);
   for (const auto &[name, content] : snapshot.companions)
     HADAL_CHECK(std::find(std::begin(kCompanions), std::end(kCompanions), name) !=
@@ -49,8 +50,8 @@ void check_names(const Snapshot &snapshot) {
     HADAL_CHECK(section.scalars.is_object(), "section {}", section.name);
     std::set<std::string> items;
     for (const Item &item : section.items) {
-      HADAL_CHECK(usable(item.name) && items.insert(item.name).second, "{}/{}", section.name,
-                  item.name);
+      HADAL_CHECK(usable(item.name) && (items.insert(item.name).second || pieces), "{}/{}",
+                  section.name, item.name);
       HADAL_CHECK(item.data != nullptr || item.produce || item.size() == 0, "{}/{}", section.name,
                   item.name);
     }
@@ -75,8 +76,9 @@ struct Writer::Impl {
   void work(const Snapshot &snapshot) noexcept {
     const base::Stopwatch watch;
     try {
-      bytes = publish(options.directory, snapshot);
-      keeper.retire(snapshot.step);
+      bytes = in_parts(options, snapshot) ? publish_part(options, snapshot)
+                                          : publish(options.directory, snapshot);
+      if (options.writer == 0) keeper.retire(snapshot.step);
     } catch (...) {
       failure = std::current_exception();
     }
@@ -86,7 +88,7 @@ struct Writer::Impl {
 };
 
 Writer::Writer(WriterOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {
-  remove_partial(impl_->options.directory);
+  if (impl_->options.writer == 0) remove_partial(impl_->options.directory);
 }
 
 Writer::~Writer() {
@@ -99,7 +101,12 @@ Writer::~Writer() {
 
 void Writer::start(Snapshot snapshot) {
   wait();
-  check_names(snapshot);
+  const bool pieces = in_parts(impl_->options, snapshot);
+  if (pieces)
+    check_parts(impl_->options, snapshot);
+  else if (!snapshot.whole.empty())
+    snapshot.sections = joined(snapshot);
+  check_names(snapshot, pieces);
   impl_->busy = true;
   const SignalsBlocked blocked;
   impl_->thread = std::thread([impl = impl_.get(), s = std::move(snapshot)] { impl->work(s); });

@@ -26,16 +26,30 @@ std::string value_text(const nlohmann::json &value) {
   return text;
 }
 
+// A checkpoint of many writers: how many files, and how much in all.
+void print_state_files(const nlohmann::json &files) {
+  std::int64_t count = 0, bytes = 0;
+  for (const auto &[name, file] : files.items())
+    if (name.starts_with("state-")) ++count, bytes += file.at("bytes").get<std::int64_t>();
+  fmt::print("state       {} in {} file{}, state-00000.h5 and so on\n", base::text::bytes(bytes),
+             count, count == 1 ? "" : "s");
+}
+
 void print_head(const checkpoint::Reader &reader) {
   const auto &m = reader.manifest();
-  const auto &file = m.at("files").at("state.h5");
+  const auto &files = m.at("files");
   fmt::print("checkpoint  {}\n", reader.directory().string());
   fmt::print("step        {}\n", reader.step());
   fmt::print("written     {} by revision {}, format version {}\n", m.value("written", "?"),
              m.value("revision", "?"), m.at("format_version").get<std::int64_t>());
-  fmt::print("state.h5    {}, XXH3-128 {}\n",
-             base::text::bytes(file.at("bytes").get<std::int64_t>()),
-             file.at("xxh3_128").get<std::string>());
+  if (files.contains("state.h5")) {
+    const auto &file = files.at("state.h5");
+    fmt::print("state.h5    {}, XXH3-128 {}\n",
+               base::text::bytes(file.at("bytes").get<std::int64_t>()),
+               file.at("xxh3_128").get<std::string>());
+  } else {
+    print_state_files(files);
+  }
   for (const auto &[key, value] : m.at("info").items())
     if (key != "fingerprint")
       fmt::print("{:<11} {}\n", key,

@@ -98,7 +98,7 @@ TEST_F(Damage, MissingFiles) {
 }
 
 TEST_F(Damage, OtherFormatVersions) {
-  for (const int version : {2, 0, -1, 1000}) {
+  for (const int version : {3, 0, -1, 1000}) {
     forge(place_, [&](nlohmann::json &m) { m["format_version"] = version; });
     EXPECT_EQ(fault([&] { read_all(place_); }, &text_), "E212") << version;
     EXPECT_NE(text_.find(std::to_string(version)), std::string::npos) << text_;

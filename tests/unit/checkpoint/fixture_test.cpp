@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every format version that was ever released stays readable: checkpoints/fixtures/format-N holds one small checkpoint of each,
 // committed once and never changed. HADAL_WRITE_FIXTURE=FOLDER writes the one of this version (for a new format).
-#include "tests/unit/checkpoint/sample.hpp"
+#include "tests/unit/checkpoint/many.hpp"
 
 namespace {
 
@@ -22,13 +22,19 @@ Snapshot fixture(State &state) {
   return s;
 }
 
-TEST(Fixture, IsThereForThisVersion) {
+TEST(Fixtures, AreThereForAllVersions) {
   if (const char *folder = std::getenv("HADAL_WRITE_FIXTURE")) {
     State state;
-    Writer writer(
-        {fs::path(folder) / ("format-" + std::to_string(checkpoint::kFormatVersion)), 1, 0});
-    writer.start(fixture(state));
-    writer.wait();
+    const Snapshot whole = fixture(state);
+    Writer first({fs::path(folder) / "format-2", 1, 0, 0, 2, 60}),
+        second({fs::path(folder) / "format-2", 1, 0, 1, 2, 60});
+    for (int w = 0; w < 2; ++w) {
+      Snapshot s = whole;
+      s.whole = outline(whole.sections), s.sections = share(whole.sections, {2, false, 1, 0}, w);
+      s.attempt = "fixture";
+      (w == 0 ? first : second).start(std::move(s));
+    }
+    first.wait(), second.wait();
   }
   for (int version = 1; version <= checkpoint::kFormatVersion; ++version)
     EXPECT_TRUE(
@@ -36,9 +42,12 @@ TEST(Fixture, IsThereForThisVersion) {
         << version;
 }
 
-TEST(Fixture, Format1) {
-  const Reader reader = Reader::open(kFixtures / "format-1");
-  EXPECT_EQ(reader.manifest().at("format_version"), 1);
+// Version 1: one file; version 2: two files, every tensor cut that can be.
+class Fixture : public testing::TestWithParam<int> {};
+
+TEST_P(Fixture, IsRead) {
+  const Reader reader = Reader::open(kFixtures / ("format-" + std::to_string(GetParam())));
+  EXPECT_EQ(reader.manifest().at("format_version"), GetParam());
   EXPECT_EQ(reader.step(), 3);
   EXPECT_EQ(reader.deck(), "[run]\nseed = 1\n");
   EXPECT_EQ(reader.manifest().at("info").at("tokenizer"), "0123456789abcdef0123456789abcdef");
@@ -57,5 +66,23 @@ TEST(Fixture, Format1) {
   }
   EXPECT_EQ(checkpoint::state_hash(blank.sections), reader.state_hash());
 }
+
+// Equal states give equal files, whatever version of the program wrote them.
+TEST(Fixtures, OneWriterStillWritesTheSameBytes) {
+  Scratch scratch;
+  State state;
+  Writer writer({scratch.path(), 1, 0});
+  writer.start(fixture(state));
+  writer.wait();
+  EXPECT_TRUE(read(scratch / "step-00000003/state.h5") ==
+              read(kFixtures / "format-1/step-00000003/state.h5"));
+  auto now = Reader::open(scratch.path()).manifest(),
+       then = Reader::open(kFixtures / "format-1").manifest();
+  for (auto *manifest : {&now, &then}) manifest->erase("written"), manifest->erase("revision");
+  now["files"].erase("tokenizer.json"); // not in the manifest yet when the fixture was made
+  EXPECT_EQ(now, then);
+}
+
+INSTANTIATE_TEST_SUITE_P(Versions, Fixture, testing::Range(1, checkpoint::kFormatVersion + 1));
 
 } // namespace
