@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from cluster import Cluster, Unavailable  # noqa: E402
 
 RANKS = int(os.environ.get("HADAL_TEST_RANKS", "1"))
-UNDISTURBED = 26.0  # seconds that the run is to take alone, see begin_at
-BEFORE = 15.0       # seconds from the submission to the round in which slurmctld sends the signal
+UNDISTURBED = 22.0  # seconds that the run is to take alone; the signal is to come well before its end
+BEFORE = 10.0       # seconds from the submission to the round in which slurmctld sends the signal
 
 # In the place of the program: answers --check as it does, and ends as its first override says.
 FAKE = """#!/bin/bash
@@ -128,6 +128,15 @@ def hash_in(text):
     return found[-1] if found else "none"
 
 
+def ranks_find_each_other(bench):
+    """Two ranks started by srun make one MPI world."""
+    settings = "--export=ALL,OMP_NUM_THREADS=1,OMPI_MCA_btl_vader_single_copy_mechanism=none"
+    text = bench.cluster.must("srun", "--ntasks=2", "--mpi=pmix", settings, bench.program, "selftest",
+                              f"--directory={bench.cluster.folder}")
+    expect("selftest: passed with 2 ranks" in text, "srun --mpi=pmix hadal selftest", text)
+    say(text.strip().splitlines()[-1] + ", by srun --mpi=pmix")
+
+
 def stopped_and_requeued(bench):
     folder, steps = prepare_tiny(bench)
     # slurmctld looks at time limits every 30 s; what is due within the next round and --signal's seconds is signalled.
@@ -138,7 +147,7 @@ def stopped_and_requeued(bench):
     reference = subprocess.Popen([bench.program, "run", *arguments, "run.directory=undisturbed"], cwd=folder,
                                  env=bench.one_thread, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        number, log = bench.submit("tiny", *arguments, "run.directory=run", HADAL_SELFTEST="no", options=("--time=1", "--signal=B:USR1@40"))
+        number, log = bench.submit("tiny", *arguments, "run.directory=run", options=("--time=1", "--signal=B:USR1@40"))
         job = bench.follow(number, 200)
         undisturbed = reference.communicate(timeout=120)[0]
     finally:
@@ -146,6 +155,7 @@ def stopped_and_requeued(bench):
     text = log.read_text()
     expect(job["JobState"] == "COMPLETED" and job["ExitCode"] == "0:0", f"the job: {job}", text)
     expect(int(job["Restarts"]) >= 1 and "received SIGUSR1" in text and "requeued" in text, "no requeue was seen", text)
+    expect(text.count("selftest: passed") == int(job["Restarts"]) + 1, "a self-test at each start", text)
     expect("SIGUSR1" in (folder / "run/run.log").read_text(), "the program did not speak of the signal", text)
     spoken = [line for line in text.splitlines() if line.startswith("slurm:")]
     expect(hash_in(undisturbed) != "none" and hash_in(text) == hash_in(undisturbed),
@@ -169,6 +179,7 @@ def main():
         bench = Bench(cluster, source, program)
         try:
             codes_and_requeues(bench)
+            ranks_find_each_other(bench)
             stopped_and_requeued(bench)
         except (AssertionError, subprocess.SubprocessError) as fault:
             say(f"FAILED: {fault}")

@@ -23,6 +23,7 @@ void add_generate(CLI::App &program, Action &action);
 void add_convert(CLI::App &program, Action &action);
 void add_bench(CLI::App &program, Action &action);
 void add_schedule(CLI::App &program, Action &action);
+void add_selftest(CLI::App &program, Action &action);
 void add_decks(CLI::App &program, Action &action);
 
 } // namespace app
