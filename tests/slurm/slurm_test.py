@@ -70,6 +70,13 @@ def expect(condition, what, text=""):
         raise AssertionError(f"{what}\n{text}")
 
 
+def until(ready, what, log, seconds=20):
+    end = time.time() + seconds
+    while not ready():
+        expect(time.time() < end, f"not within {seconds} s: {what}", log.read_text() if log.exists() else "")
+        time.sleep(0.2)
+
+
 def codes_and_requeues(bench):
     """What common.sh makes of exit codes, with a stand-in for the program."""
     fake = bench.cluster.folder / "fake"
@@ -77,7 +84,9 @@ def codes_and_requeues(bench):
     fake.chmod(0o755)
     quick = {"program": str(fake), "HADAL_SELFTEST": "no", "HADAL_IDLE_REQUEUES": "1"}
     jobs = {code: bench.submit(f"code{code}", "x.toml", f"code={code}", **quick) for code in (0, 3, 75)}
+    jobs["fixed"] = bench.submit("fixed", "x.toml", "code=75", options=["--no-requeue"], **quick)
     cancelled, its_log = bench.submit("cancelled", "x.toml", "sleep", **quick)
+    early, early_log = bench.submit("early", "x.toml", "sleep", **quick)
     for code, state, restarts in ((0, "COMPLETED", 0), (3, "FAILED", 0), (75, "FAILED", 1)):
         number, log = jobs[code]
         job = bench.follow(number, 40)
@@ -86,17 +95,26 @@ def codes_and_requeues(bench):
         if code == 75:
             expect("without a newer checkpoint" in log.read_text(), "the reason of the end", log.read_text())
         say(f"exit code {code}: job {found[0]}, requeued {found[2]} times")
-    asleep = its_log.parent / "asleep"
-    end = time.time() + 20
-    while not asleep.exists():
-        expect(time.time() < end, "the job to be cancelled did not start", its_log.read_text())
-        time.sleep(0.2)
+    number, log = jobs["fixed"]
+    job = bench.follow(number, 20)
+    expect((job["ExitCode"], job["Restarts"]) == ("75:0", "0"), f"--no-requeue: {job}", log.read_text())
+    say("--no-requeue: job FAILED with exit code 75, not requeued")
+
+    until(lambda: (its_log.parent / "asleep").exists(), "the job to be cancelled starts", its_log)
     bench.cluster.must("scancel", cancelled)
-    job = bench.follow(cancelled, 20)
+    bench.follow(cancelled, 20)
     time.sleep(1)
     job = bench.cluster.job(cancelled)
-    expect(job["JobState"] == "CANCELLED" and job["Restarts"] == "0", f"scancel: {job}", its_log.read_text())
+    expect((job["JobState"], job["Restarts"]) == ("CANCELLED", "0"), f"scancel: {job}", its_log.read_text())
     say("scancel: job CANCELLED, not requeued")
+
+    # The stand-in does not know the signal and dies of it, as the program does in its first moments.
+    until(lambda: (early_log.parent / "asleep").exists(), "the job to be signalled starts", early_log)
+    bench.cluster.must("scancel", "--batch", "--signal=USR1", early)
+    until(lambda: bench.cluster.job(early)["Restarts"] == "1", "a signalled job is requeued", early_log)
+    bench.cluster.must("scancel", early)
+    say("SIGUSR1 before the program takes it: requeued")
+
     number, log = bench.submit("faulty", "missing.toml", HADAL_SELFTEST="no")
     job = bench.follow(number, 30)
     expect(job["ExitCode"] == "2:0" and "E001" in log.read_text(), f"a deck that is not there: {job}", log.read_text())

@@ -116,10 +116,10 @@ Outcome check_together(const Arguments &a, comm::Session &session) {
     out.verdict = judge_selftest(reports, nodes, a.directory, a.slowest);
     for (const std::string &line : out.verdict.lines) fmt::print("{}\n", line);
     const int warnings = out.verdict.warnings;
-    fmt::print("selftest: {} with {} {} in {:.1f} s{}\n",
-               out.verdict.faults.empty() ? "passed" : "FAILED", ranks,
-               ranks == 1 ? "rank" : "ranks", watch.seconds(),
-               warnings == 0 ? "" : fmt::format(", {} warnings", warnings));
+    fmt::print(
+        "selftest: {} with {} {} in {:.1f} s{}\n", out.verdict.faults.empty() ? "passed" : "FAILED",
+        ranks, ranks == 1 ? "rank" : "ranks", watch.seconds(),
+        warnings == 0 ? "" : fmt::format(", {} warning{}", warnings, warnings == 1 ? "" : "s"));
     std::fflush(stdout);
     out.faults = static_cast<std::int64_t>(out.verdict.faults.size());
   }
