@@ -71,6 +71,7 @@ void Meeting::join() {
                                   failed_file_of(options_.writer), left_file_of(options_.writer)})
     HADAL_CHECK(!fs::exists(partial_ / name), "{} is there already: attempt {} was used before",
                 (partial_ / name).string(), attempt_);
+  joined_ = true;
 }
 
 Meeting::Names Meeting::look() const {
@@ -104,6 +105,19 @@ void Meeting::heed() {
   if (looked_.seconds() < 0.5) return;
   looked_ = {};
   throw_failures(look());
+}
+
+void Meeting::given_up() {
+  second_hand_ = true;
+  throw UserError(Exit::checkpoint, "E201", place_.string(),
+                  "the writing was given up by writer 0, whose own message says why", kIntact);
+}
+
+void Meeting::explain() {
+  std::error_code error;
+  if (!joined_ || second_hand_ || options_.writer == 0 || fs::exists(state_file(), error)) return;
+  throw_failures(look());
+  if (!fs::exists(partial_, error)) given_up();
 }
 
 std::vector<int> Meeting::missing(const Names &names) const {
@@ -162,11 +176,7 @@ void Meeting::await_outcome() {
     const Names names = look();
     throw_failures(names);
     if (!names.empty()) seen = {};
-    if (seen.seconds() > kDisappeared && !landed()) {
-      second_hand_ = true; // writer 0 knows
-      throw UserError(Exit::checkpoint, "E201", place_.string(),
-                      "the writing was given up by writer 0, whose own message says why", kIntact);
-    }
+    if (seen.seconds() > kDisappeared && !landed()) given_up();
     auto absent = missing(names);
     if (!complete && absent.empty() && !names.empty()) complete = true, watch = {};
     if (watch.seconds() <= options_.deadline) continue;
@@ -185,22 +195,36 @@ void Meeting::note_failure(const std::string &name, const std::string &text) con
   }
 }
 
-// Writer 0 removes all when the others have read the reason; those that are busy or gone are not waited for very long.
+bool Meeting::all_gone(const Names &names, bool patient) const {
+  for (int w = 0; w < options_.writers; ++w)
+    if (!names.contains(left_file_of(w)) && !names.contains(failed_file_of(w)) &&
+        (patient || names.contains(part_file_of(w))))
+      return false;
+  return true;
+}
+
+void Meeting::remove() const {
+  std::error_code error;
+  for (int i = 0; i < 10 && fs::exists(partial_, error); ++i)
+    fs::remove_all(partial_, error); // again when something came in meanwhile
+}
+
+// Writer 0 removes all when the others have read the reason. Those that are busy with their files find no more than the reason, and the
+// last of them removes it; after a deadline nobody is waited for but those who gave their part.
 void Meeting::clear(bool patient) const {
   const base::Stopwatch watch;
+  const double grace = std::min(kGrace, options_.deadline);
   for (Pause pause;; pause()) {
     const Names names = look();
-    const auto gone = [&](int w) {
-      return names.contains(left_file_of(w)) || names.contains(failed_file_of(w)) ||
-             (!patient && !names.contains(part_file_of(w)));
-    };
-    bool all = true;
-    for (int w = 1; w < options_.writers; ++w) all = all && gone(w);
-    if (all || names.empty() || watch.seconds() > kGrace) break;
+    if (names.empty() || all_gone(names, patient) || (!patient && watch.seconds() > grace))
+      return remove();
+    if (watch.seconds() <= grace) continue;
+    std::error_code error;
+    for (const std::string &name : names)
+      if (!name.ends_with(".failed") && !name.ends_with(".left"))
+        fs::remove(partial_ / name, error);
+    return;
   }
-  std::error_code error;
-  for (int attempt = 0; attempt < 10 && fs::exists(partial_, error); ++attempt)
-    fs::remove_all(partial_, error); // again when something came in meanwhile
 }
 
 void Meeting::leave(const std::string &number, const std::string &reason) noexcept {
@@ -220,13 +244,14 @@ void Meeting::leave(const std::string &number, const std::string &reason) noexce
       note_failure(
           failed_file_of(own),
           fmt::format("{}\n{}{}", number, line, number == "E202" ? "" : " (on " + host() + ")"));
-    if (own == 0) clear(number != "E202");
-    // Nobody else came within the deadline: it is too late for them to read why.
+    if (own == 0) return clear(number != "E202");
     const Names names = look();
+    // Nobody else came within the deadline: it is too late for them to read why.
     const std::string mark = fmt::format("-{:05}.", own);
-    if (number == "E202" &&
-        std::ranges::all_of(names, [&](const auto &n) { return n.find(mark) != n.npos; }))
-      fs::remove_all(partial_, error);
+    const bool alone = number == "E202" && std::ranges::all_of(names, [&](const auto &n) {
+                         return n.find(mark) != n.npos;
+                       });
+    if (alone || all_gone(names, true)) remove();
   } catch (const std::exception &) { // what remains is removed by the next run
   }
 }

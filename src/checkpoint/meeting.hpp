@@ -29,6 +29,8 @@ public:
   void join();
   // Throws when another writer has failed: its E202 as it is, everything else as E201 that names it. Looks at most twice a second.
   void heed();
+  // After a fault of ours: throws the reason when it is that our file was taken away, because the writing was given up meanwhile.
+  void explain();
   // Writer 0: the parts of all, in order. E201, E202.
   std::vector<Part> gather();
   // The others: returns when the checkpoint is in its place. E201, E202.
@@ -45,12 +47,17 @@ private:
   std::optional<Part> read_part(int writer) const;
   bool landed() const;
   void note_failure(const std::string &name, const std::string &text) const;
+  [[noreturn]] void given_up();
+  // patient: also those who have not given their part must have left.
+  bool all_gone(const Names &names, bool patient) const;
   void clear(bool patient) const;
+  void remove() const;
 
   const WriterOptions &options_;
   std::string attempt_;
   std::filesystem::path place_, partial_;
   base::Stopwatch looked_;
+  bool joined_ = false;
   bool second_hand_ = false; // the failure is another's
 };
 

@@ -77,9 +77,14 @@ std::uint64_t attend(Meeting &meeting, const WriterOptions &o, const Snapshot &s
       meeting.await_outcome();
     return sum.bytes;
   } catch (const Hdf5Failure &error) {
+    meeting.explain();
     cannot_write(meeting.state_file(), error.what());
   } catch (const fs::filesystem_error &error) {
+    meeting.explain();
     cannot_write(error.path1(), error.code().message());
+  } catch (const UserError &) {
+    meeting.explain();
+    throw;
   }
 }
 

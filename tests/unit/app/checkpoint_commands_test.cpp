@@ -68,6 +68,17 @@ TEST_F(CheckpointCommands, InspectTellsAllOfTheNewest) {
              {"all checksums are right", "state hash " + hash_ + "\n"});
 }
 
+// A checkpoint of two writers, beside one of the same state in one file.
+TEST(CheckpointOfManyFiles, IsInspectedAndComparedAsOneFileIs) {
+  const std::string fixtures = HADAL_SOURCE_DIR "/checkpoints/fixtures/";
+  const std::vector<std::string> both = {"all checksums are right", "[2, 3]",
+                                         "state hash 52ed94f23e8e703dbf0622c94aa21020\n"};
+  for (const char *format : {"format-1", "format-2"})
+    expect_all(hadal({"inspect", fixtures + format, "--verify", "--tensors"}), 0, both);
+  expect_all(hadal({"inspect", fixtures + "format-2"}), 0, {"in 2 files"});
+  expect_all(hadal({"compare", fixtures + "format-1", fixtures + "format-2"}), 0, {"\nequal\n"});
+}
+
 TEST_F(CheckpointCommands, CompareIsZeroForEqualStatesAndOneForOthers) {
   expect_all(hadal({"compare", at("step-00000001"), at("step-00000002")}), 0, {"\nequal\n"});
   expect_all(hadal({"compare", at("step-00000001"), folder_.string()}), 1,

@@ -36,7 +36,7 @@ TEST_F(WritersFaults, OneWriterNeverComes) {
   for (const int absent : {2, 1, 0}) {
     const base::Stopwatch watch;
     const auto outcomes =
-        put_many(scratch_.path(), 2, kThree, 0.4, [&](int w, Snapshot &) { return w != absent; });
+        put_many(scratch_.path(), 2, kThree, 1.5, [&](int w, Snapshot &) { return w != absent; });
     EXPECT_LT(watch.seconds(), 20);
     for (int w = 0; w < 3; ++w) {
       const auto &text = outcomes[static_cast<std::size_t>(w)];
@@ -45,7 +45,7 @@ TEST_F(WritersFaults, OneWriterNeverComes) {
         continue;
       }
       expect_in(text, "[E202]");
-      expect_in(text, "no part came of writer " + std::to_string(absent) + " within 0.4 s");
+      expect_in(text, "no part came of writer " + std::to_string(absent) + " within 1.5 s");
     }
     if (absent == 0) Writer({scratch_.path(), 9, 0}); // the next run takes the remains away
     expect_as_before();
@@ -73,6 +73,24 @@ TEST_F(WritersFaults, OneWriterFails) {
     expect_as_before();
   }
   EXPECT_EQ(put_many(scratch_.path(), 2, kThree), all_well(3)); // and the next one succeeds
+}
+
+// One that is busy with its file while the others give up still learns why, and takes the last remains away.
+TEST_F(WritersFaults, BusyWhileTheOthersGiveUp) {
+  const auto outcomes = put_many(scratch_.path(), 2, kThree, 1, [&](int w, Snapshot &s) {
+    if (w == 0) return true;
+    s.sections[1].items[0].data = nullptr;
+    s.sections[1].items[0].produce = [w](std::uint64_t, std::size_t bytes, void *to) {
+      if (w == 1) throw std::runtime_error("the tape is torn");
+      usleep(2'500'000);
+      std::memset(to, 0, bytes);
+    };
+    return true;
+  });
+  expect_in(outcomes[0], "writer 1 failed");
+  expect_in(outcomes[2], "writer 1 failed");
+  expect_in(outcomes[2], "the tape is torn");
+  expect_as_before();
 }
 
 // A limit on file sizes stands for a disk that fills up for all of them.
