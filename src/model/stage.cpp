@@ -2,6 +2,7 @@
 #include "model/stage.hpp"
 
 #include <cmath>
+#include <optional>
 
 #include "layers/embedding/embedding.hpp"
 #include "layers/head_loss/head_loss.hpp"
@@ -142,7 +143,12 @@ void Stage<A>::backward_block(Context &ctx, Arena *keep, const Weights<A> &w, st
   Arena::Scope scope(ctx.arena);
   const Index layer = layer_of(block);
   const auto l = static_cast<std::size_t>(layer);
-  Context kept{ctx.exec, keep ? *keep : ctx.arena, ctx.mesh, ctx.counter};
+  // Visitors' arrays outlive the scopes of the verbs, so that they need an arena of their own.
+  const auto &visitors = tape.blocks[block].visitors;
+  Arena &place = keep ? *keep : visitors ? *visitors->keep : ctx.arena;
+  std::optional<Arena::Scope> until_done;
+  if (!keep) until_done.emplace(place);
+  Context kept{ctx.exec, place, ctx.mesh, ctx.counter};
   typename Tape<A>::BlockRest rest;
   rest.full = block::refill(kept, env(layer), w.blocks[l], stream, x, tape.blocks[block]);
   rest.deltas = block::allocate_deltas<A>(kept.arena, env(layer), stream);
@@ -326,6 +332,45 @@ Mat<A> Stage<A>::hidden(Context &ctx, const Weights<A> &w, const Stream &stream)
   rms_norm::forward(ctx, Mat<const A>(x), w.final_norm_D, static_cast<float>(dims_.norm_eps), n,
                     rms_norm::allocate(arena, T));
   return n;
+}
+
+template <class A>
+MicroLoss Stage<A>::evaluate(Context &ctx, Arena &visitors, const Weights<A> &w,
+                             const MicroBatch &batch, Mat<A> x_TD, Mat<A> y_TD) {
+  Arena::Scope scope(ctx.arena);
+  Arena &arena = ctx.arena;
+  const Stream &stream = batch.main;
+  const Index T = stream.samples * stream.rows, D = dims_.model;
+  Mat<A> x = arena.template mat<A>(T, D), y = arena.template mat<A>(T, D);
+  Mat<double> balance_BS =
+      arena.template mat<double>(std::max<Index>(1, moe_blocks()), stream.samples);
+  if (part_.embedding)
+    embedding::forward(ctx, stream.token_T, w.embedding_WD, x);
+  else
+    Kokkos::deep_copy(ctx.exec, x, x_TD);
+  for (Index i = part_.first; i < part_.last; ++i) {
+    Arena::Scope block_scope(arena), visitors_scope(visitors);
+    Balance b;
+    if (!dims_.is_dense(i))
+      b.balance_S = Vec<double>(balance_BS.data() + (i - dims_.dense_layers) * stream.samples,
+                                stream.samples);
+    auto saved = block::allocate<A>(arena, env(i), stream);
+    if (saved.visitors) saved.visitors->keep = &visitors;
+    block::forward(ctx, env(i), w.blocks[static_cast<std::size_t>(i)], stream, Mat<const A>(x), b,
+                   saved, y);
+    std::swap(x, y);
+  }
+  if (!part_.head) {
+    Kokkos::deep_copy(ctx.exec, y_TD, x);
+    return {};
+  }
+  Tape<A> tape;
+  const Mat<A> n = y; // the block's output lies in x
+  rms_norm::forward(ctx, Mat<const A>(x), w.final_norm_D, static_cast<float>(dims_.norm_eps), n,
+                    rms_norm::allocate(arena, T));
+  tape.lse_T = arena.template vec<float>(T), tape.loss_T = arena.template vec<float>(T);
+  head_loss::forward(ctx, Mat<const A>(n), w.head_WD, stream.target_T, tape.lse_T, tape.loss_T);
+  return read_losses(ctx, tape);
 }
 
 template <class A>

@@ -40,6 +40,9 @@ public:
   Stage(const arch::Dims &dims, arch::Recompute recompute, Index samples, Index sequence,
         Part part);
   const Part &part() const { return part_; }
+  // Experts are shared by the ranks of a group (null: all are here). Then the arena of saved activations must be another than the
+  // context's.
+  void set_expert_group(comm::Communicator *ep) { ep_ = ep; }
   // Bytes of arena that forward_backward needs at most (saved activations and scratch).
   std::size_t arena_bytes() const;
   // The two apart: what a micro-batch in flight keeps (deferred: between backward_input and backward_weight too), and scratch.
@@ -70,6 +73,9 @@ public:
                              const LossScales &scales, const Grads &acc, Mat<std::int64_t> load_BE);
   // Losses only: nothing is counted into loads, nothing is kept.
   MicroLoss forward(Context &ctx, const Weights<A> &w, const MicroBatch &batch);
+  // The same of a stage: its output goes to y_TD, or on the last stage its losses are given. visitors: arena for other ranks' arrivals.
+  MicroLoss evaluate(Context &ctx, tensor::Arena &visitors, const Weights<A> &w,
+                     const MicroBatch &batch, Mat<A> x_TD, Mat<A> y_TD);
   // Normalised hidden states of the main model [T, D] (input of the head), in the caller's scope.
   Mat<A> hidden(Context &ctx, const Weights<A> &w, const Stream &stream);
 
@@ -78,7 +84,7 @@ public:
   Index moe_blocks() const;
 
 private:
-  BlockEnv env(Index layer) const { return BlockEnv{dims_, recompute_, rope_, layer}; }
+  BlockEnv env(Index layer) const { return BlockEnv{dims_, recompute_, rope_, layer, ep_}; }
   Index layer_of(std::size_t block) const; // blocks of this stage in order: main model, MTP modules
   std::size_t blocks() const;
   Balance balance(const LossScales &scales, Index layer, Mat<std::int64_t> load_BE,
@@ -105,6 +111,7 @@ private:
   arch::Recompute recompute_;
   Index samples_, sequence_;
   Part part_;
+  comm::Communicator *ep_ = nullptr;
   layers::rope::Table rope_;
   std::string first_bad_;
 };

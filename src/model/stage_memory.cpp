@@ -12,6 +12,25 @@ using tensor::Arena;
 
 namespace {
 
+// Arrays for the arrivals of a whole expert group, as many as can come. later: what B and W need beside.
+template <class A>
+void allocate_visitors(Arena &arena, const arch::Dims &dims, Index ep, Index tokens, bool later) {
+  const Index rows = dispatch::most_rows(dims, ep, tokens);
+  const auto small = [&] { // plans and weights of each source
+    for (Index source = 0; source < ep; ++source) arena.template vec<Index>(dims.experts / ep + 1);
+    for (int vector = 0; vector < 3; ++vector) arena.template vec<float>(rows + 64 * ep);
+  };
+  if (later) {
+    arena.template mat<A>(rows, dims.model); // dy
+    for (Index i = 0; i < 4; ++i) arena.template mat<A>(rows + 64 * ep, dims.expert_hidden);
+    arena.template mat<A>(rows, dims.model); // the deltas' own dy, taken before it is replaced
+    return;
+  }
+  small();
+  arena.template mat<A>(rows, dims.model);
+  for (int array = 0; array < 3; ++array) arena.template mat<A>(rows + 64 * ep, dims.expert_hidden);
+}
+
 template <class F> std::size_t counted(const F &f) {
   Arena arena = Arena::counting("model::stage");
   f(arena);
@@ -31,12 +50,23 @@ template <class A> std::size_t Stage<A>::tape_bytes(bool deferred) const {
       const BlockEnv kept = env(layer_of(b));
       block::allocate<A>(arena, kept, stream);
       arena.template mat<A>(T, D);
+      const bool shared = ep_ && !dims_.is_dense(kept.layer);
+      if (shared) allocate_visitors<A>(arena, dims_, ep_->size(), T, false);
       if (!deferred) continue;
+      if (shared) allocate_visitors<A>(arena, dims_, ep_->size(), T, true);
       const BlockEnv everything{dims_, arch::Recompute{false, false, false, false}, rope_,
-                                kept.layer};
+                                kept.layer, ep_};
       block::allocate<A>(arena, everything, stream); // more than what is refilled
       block::allocate_deltas<A>(arena, kept, stream);
       arena.template mat<A>(T, D);
+    }
+    if (ep_ && !deferred) { // one block's at a time
+      allocate_visitors<A>(arena, dims_, ep_->size(), T, true);
+      const BlockEnv last = env(layer_of(blocks() - 1));
+      const BlockEnv everything{dims_, arch::Recompute{false, false, false, false}, rope_,
+                                last.layer, ep_};
+      block::allocate<A>(arena, everything, stream);
+      block::allocate_deltas<A>(arena, last, stream);
     }
     if (!part_.head) return;
     for (Index k = 0; k <= dims_.mtp_depth; ++k) {
@@ -71,7 +101,15 @@ template <class A> std::size_t Stage<A>::scratch_bytes() const {
                        static_cast<std::size_t>(T) * widest +
                        static_cast<std::size_t>(3 * head_loss::kChunkRows * dims_.vocabulary) +
                        static_cast<std::size_t>(12 * T * D + 4 * T * dims_.experts));
-  return most_deltas + scratch + (std::size_t{64} << 20);
+  std::size_t visitors = 0; // what they send back
+  if (ep_)
+    visitors = counted([&](Arena &arena) {
+      const Index rows = dispatch::most_rows(dims_, ep_->size(), T);
+      for (int array = 0; array < 2; ++array) arena.template mat<A>(rows, D);
+      for (int array = 0; array < 2; ++array) arena.template mat<A>(rows, dims_.expert_hidden);
+      for (int vector = 0; vector < 4; ++vector) arena.template vec<float>(rows);
+    });
+  return most_deltas + scratch + visitors + (std::size_t{64} << 20);
 }
 
 template <class A> std::size_t Stage<A>::arena_bytes() const {

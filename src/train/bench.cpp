@@ -10,6 +10,7 @@
 #include "base/clock.hpp"
 #include "base/random.hpp"
 #include "base/text.hpp"
+#include "comm/loopback/loopback.hpp"
 #include "numerics/gemm.hpp"
 #include "tensor/kernel_timer.hpp"
 #include "train/history.hpp"
@@ -79,10 +80,12 @@ std::string breakdown(const std::map<std::string, tensor::KernelTime> &times,
 template <class A> std::string run(const BenchRequest &request) {
   const Options &o = request.options;
   const bool half = o.precision.compute == Compute::bf16;
-  const model::Layout layout(o.dims);
-  State state(o, layout);
+  const auto world = comm::loopback::alone(std::make_shared<comm::Terms>());
+  const Ranks ranks(o, *world);
+  const model::Layout layout(o.dims, ranks.share());
+  State state(o, ranks, layout);
   const RandomSource source(o.batch.sequence, o.dims.vocabulary);
-  Trainer<A> trainer(o, state, source);
+  Trainer<A> trainer(o, ranks, state, source);
   auto &ctx = trainer.context();
   model::initialise(ctx, layout, 1, state.master);
   trainer.weights_changed();

@@ -46,10 +46,11 @@ double gemm_peak(tensor::Context &ctx, const Options &o) {
 
 template <class A> class Run {
 public:
-  Run(const Options &options, const Launch &launch)
+  Run(const Options &options, const Launch &launch, comm::Communicator &world)
       : o_(options), launch_(launch), lock_(prepare(options)), sampler_(sampler_options(options)),
-        layout_(options.dims), state_(options, layout_), source_(sampler_),
-        trainer_(options, state_, source_),
+        ranks_(options, world), layout_(options.dims, ranks_.share()),
+        state_(options, ranks_, layout_), source_(sampler_),
+        trainer_(options, ranks_, state_, source_),
         writer_({fs::path(options.run.directory) / "checkpoints", options.checkpoint.keep_last,
                  options.checkpoint.keep_every}) {
     if (sampler_.vocabulary() > o_.dims.vocabulary)
@@ -339,6 +340,7 @@ private:
   StopRequests requests_;
   std::unique_ptr<base::DirectoryLock> lock_;
   data::Sampler sampler_;
+  Ranks ranks_;
   model::Layout layout_;
   State state_;
   ShardSource source_;
@@ -353,9 +355,10 @@ private:
 
 } // namespace
 
-int pretrain(const Options &options, const Launch &launch) {
-  if (options.precision.compute == Compute::bf16) return Run<numerics::bf16>(options, launch)();
-  return Run<float>(options, launch)();
+int pretrain(const Options &options, const Launch &launch, comm::Communicator &world) {
+  if (options.precision.compute == Compute::bf16)
+    return Run<numerics::bf16>(options, launch, world)();
+  return Run<float>(options, launch, world)();
 }
 
 } // namespace train

@@ -3,6 +3,7 @@
 // Pretraining on this machine: the loop of steps, restart, stops, checkpoints, validation, history.
 #include <string>
 
+#include "comm/communicator.hpp"
 #include "train/options.hpp"
 
 namespace train {
@@ -14,6 +15,6 @@ struct Launch {
 };
 
 // Returns an exit code: 0 finished, 75 stopped in good order, 4 numbers. Throws UserError.
-int pretrain(const Options &options, const Launch &launch);
+int pretrain(const Options &options, const Launch &launch, comm::Communicator &world);
 
 } // namespace train

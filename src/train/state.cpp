@@ -64,14 +64,14 @@ Counters Counters::from_json(const nlohmann::json &j) {
   return c;
 }
 
-State::State(const Options &options, const model::Layout &where)
-    : layout(where), master("train::master", where.size()) {
+State::State(const Options &options, const Ranks &ranks, const model::Layout &where)
+    : layout(where), ownership(ranks, where), master("train::master", where.size()) {
   if (options.optimizer.moments == optim::MomentType::bf16) {
-    first.bf16 = Vec<numerics::bf16>("train::first_moment", where.size());
-    second.bf16 = Vec<numerics::bf16>("train::second_moment", where.size());
+    first.bf16 = Vec<numerics::bf16>("train::first_moment", ownership.moments());
+    second.bf16 = Vec<numerics::bf16>("train::second_moment", ownership.moments());
   } else {
-    first.f32 = Vec<float>("train::first_moment", where.size());
-    second.f32 = Vec<float>("train::second_moment", where.size());
+    first.f32 = Vec<float>("train::first_moment", ownership.moments());
+    second.f32 = Vec<float>("train::second_moment", ownership.moments());
   }
   if (options.average.beta > 0) average = optim::HostFloats("train::average", where.size());
 }
@@ -143,8 +143,8 @@ std::string State::hash(tensor::Context &ctx) {
 }
 
 std::size_t State::device_bytes() const {
-  const auto n = static_cast<std::size_t>(layout.size());
-  return n * (4 + 2 * (bf16_moments() ? 2 : 4));
+  return 4 * static_cast<std::size_t>(layout.size()) +
+         static_cast<std::size_t>(ownership.moments()) * 2 * (bf16_moments() ? 2 : 4);
 }
 
 } // namespace train

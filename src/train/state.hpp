@@ -10,6 +10,7 @@
 #include "model/parameters.hpp"
 #include "optim/average.hpp"
 #include "train/options.hpp"
+#include "train/owned.hpp"
 
 namespace train {
 
@@ -34,10 +35,11 @@ struct Moments {
 
 class State {
 public:
-  State(const Options &options, const model::Layout &layout);
+  State(const Options &options, const Ranks &ranks, const model::Layout &layout);
 
   const model::Layout &layout;
-  tensor::Vec<float> master;
+  const Ownership ownership; // which pieces this rank moves
+  tensor::Vec<float> master; // all that the rank holds
   Moments first, second;
   optim::HostFloats average; // empty without [average]
   Counters counters;

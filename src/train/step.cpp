@@ -6,6 +6,7 @@
 #include "model/finite.hpp"
 #include "numerics/elementwise.hpp"
 #include "optim/balance.hpp"
+#include "train/global_norm.hpp"
 
 namespace train {
 
@@ -22,6 +23,13 @@ Index largest(const model::Layout &layout) {
 
 model::HostSample host(const data::Sample &sample) { return {sample.tokens, sample.segments}; }
 
+std::vector<Gradients> gradients_of(const Options &o, const Ranks &ranks,
+                                    const model::Layout &layout) {
+  std::vector<Gradients> all;
+  for (const Chunk &chunk : ranks.chunks()) all.emplace_back(layout, chunk.part, ranks.shards(o));
+  return all;
+}
+
 template <class A> Vec<A> compute_buffer(const State &state) {
   if constexpr (std::is_same_v<A, float>)
     return state.master;
@@ -32,16 +40,20 @@ template <class A> Vec<A> compute_buffer(const State &state) {
 } // namespace
 
 template <class A>
-Trainer<A>::Trainer(const Options &options, State &state, const SampleSource &source)
-    : options_(options), state_(state), source_(source),
-      stage_(options.dims, options.recompute, options.batch.micro_batch, options.batch.sequence),
-      arena_("train", stage_.arena_bytes()), ctx_{tensor::Exec(), arena_, {}, nullptr},
+Trainer<A>::Trainer(const Options &options, const Ranks &ranks, State &state,
+                    const SampleSource &source)
+    : options_(options), ranks_(ranks), state_(state), source_(source),
+      arena_("train", Pipeline<A>::scratch_bytes(options, ranks)), ctx_{tensor::Exec(), arena_,
+                                                                        ranks.mesh().place,
+                                                                        nullptr},
       compute_(compute_buffer<A>(state)),
       weights_(model::weights<A>(state.layout, state.master, compute_)),
-      gradients_(state.layout, options.shards()),
+      gradients_(gradients_of(options, ranks, state.layout)),
+      exchange_(ranks, state.layout, state.ownership, gradients_),
+      pipeline_(options, ranks, gradients_),
       buffers_(options.batch.micro_batch, options.batch.sequence, options.dims.mtp_depth),
       square_sum_(largest(state.layout)),
-      load_BE_("train::load", stage_.moe_blocks(), options.dims.experts) {
+      load_BE_("train::load", pipeline_.moe_blocks(), options.dims.experts) {
   weights_changed();
 }
 
@@ -52,7 +64,10 @@ template <class A> void Trainer<A>::weights_changed() {
 template <class A> std::size_t Trainer<A>::planned_bytes() const {
   const std::size_t copies =
       std::is_same_v<A, float> ? 0 : sizeof(A) * static_cast<std::size_t>(state_.layout.size());
-  return state_.device_bytes() + copies + gradients_.bytes() + arena_.capacity();
+  std::size_t gradients = exchange_.bytes();
+  for (const Gradients &of_chunk : gradients_) gradients += of_chunk.bytes();
+  return state_.device_bytes() + copies + gradients + arena_.capacity() +
+         Pipeline<A>::slot_bytes(options_, ranks_);
 }
 
 // The next samples, without the ranges that a roll-back left out.
@@ -69,7 +84,6 @@ void Trainer<A>::run_micro_batches(const std::vector<data::Sample> &samples, Ste
   const auto depth = static_cast<std::size_t>(options_.dims.mtp_depth);
   const auto per_micro = static_cast<std::size_t>(options_.batch.micro_batch),
              n = samples.size() / per_micro;
-  const auto shards = static_cast<std::size_t>(options_.shards());
   // The divisors are counted over the global batch before the step.
   std::vector<Index> valid(depth + 1, 0);
   for (const auto &sample : samples) {
@@ -85,26 +99,35 @@ void Trainer<A>::run_micro_batches(const std::vector<data::Sample> &samples, Ste
   scales.balance = static_cast<double>(per_micro) / static_cast<double>(samples.size());
   scales.alpha = options_.balance.alpha;
 
-  gradients_.begin_step();
-  std::vector<std::vector<double>> shard_sums(depth + 2, std::vector<double>(shards, 0.0));
-  std::vector<model::HostSample> micro(per_micro);
-  for (std::size_t m = 0; m < n; ++m) {
-    const std::size_t shard = m * shards / n;
-    for (std::size_t i = 0; i < per_micro; ++i) micro[i] = host(samples[m * per_micro + i]);
-    const model::MicroBatch batch = buffers_.load(ctx_, micro);
-    const model::MicroLoss loss = stage_.forward_backward(ctx_, weights_, batch, scales,
-                                                          gradients_.open_shard(ctx_), load_BE_);
-    if (report.where.empty()) report.where = stage_.first_bad_activation();
-    shard_sums[0][shard] += loss.main;
-    for (std::size_t k = 1; k <= depth; ++k) shard_sums[k][shard] += loss.mtp[k - 1];
-    shard_sums[depth + 1][shard] += loss.balance();
-    if (m + 1 == n || (m + 1) * shards / n != shard) gradients_.close_shard(ctx_);
-  }
-  report.loss = optim::tree_sum(shard_sums[0]) / static_cast<double>(std::max<Index>(1, valid[0]));
-  for (std::size_t k = 1; k <= depth; ++k)
-    report.mtp.push_back(optim::tree_sum(shard_sums[k]) /
-                         static_cast<double>(std::max<Index>(1, valid[k])));
-  report.balance = optim::tree_sum(shard_sums[depth + 1]) / static_cast<double>(samples.size());
+  for (Gradients &of_chunk : gradients_) of_chunk.begin_step();
+  std::vector<model::HostSample> hosts;
+  for (const auto &sample : samples) hosts.push_back(host(sample));
+  Ledger ledger(static_cast<std::int64_t>(n), depth,
+                static_cast<std::size_t>(pipeline_.moe_blocks()) * per_micro);
+  pipeline_.run(ctx_, weights_, hosts, scales, load_BE_, ledger);
+  report.where = pipeline_.first_bad_activation();
+  ledger.together(ranks_.world());
+  sum_losses(ledger, n, valid, report);
+}
+
+// Micro-batches are added in order within a shard, shards in a tree, on whatever ranks they were.
+template <class A>
+void Trainer<A>::sum_losses(const Ledger &ledger, std::size_t n, const std::vector<Index> &valid,
+                            StepReport &report) const {
+  const auto shards = static_cast<std::size_t>(options_.shards());
+  const auto sum = [&](const auto &value) {
+    std::vector<double> sums(shards, 0.0);
+    for (std::size_t m = 0; m < n; ++m) sums[m * shards / n] += value(static_cast<std::int64_t>(m));
+    return optim::tree_sum(sums);
+  };
+  const auto mean = [](double total, Index targets) {
+    return total / static_cast<double>(std::max<Index>(1, targets));
+  };
+  report.loss = mean(sum([&](std::int64_t m) { return ledger.main(m); }), valid[0]);
+  for (std::size_t k = 1; k < valid.size(); ++k)
+    report.mtp.push_back(mean(sum([&](std::int64_t m) { return ledger.mtp(m, k - 1); }), valid[k]));
+  report.balance =
+      sum([&](std::int64_t m) { return ledger.balance(m); }) / static_cast<double>(report.samples);
 }
 
 template <class A> void Trainer<A>::judge(StepReport &report) {
@@ -117,47 +140,64 @@ template <class A> void Trainer<A>::judge(StepReport &report) {
     report.verdict = Verdict::spike;
 }
 
-template <class A> std::string Trainer<A>::locate(Vec<float> gradient) {
+template <class A> std::string Trainer<A>::locate() {
   model::FiniteScan scan(ctx_);
   for (const auto &slot : state_.layout.slots())
     scan.look("weights", slot.spec.name.c_str(),
               Vec<float>(state_.master.data() + slot.offset, slot.size));
-  for (const auto &slot : state_.layout.slots())
-    scan.look("gradient", slot.spec.name.c_str(),
-              Vec<float>(gradient.data() + slot.offset, slot.size));
+  for (const Owned &piece : state_.ownership.pieces())
+    if (piece.slot->spec.trained())
+      scan.look("gradient", piece.slot->spec.name.c_str(), exchange_.gradient(piece));
   return scan.where();
 }
 
-template <class A> void Trainer<A>::update(const StepReport &report, Vec<float> gradient) {
+template <class A> double Trainer<A>::gradient_squares() {
+  if (!ranks_.alone())
+    return global_squares(ctx_, ranks_, options_.dims, state_.ownership, exchange_, square_sum_);
+  double squares = 0;
+  for (const Owned &piece : state_.ownership.pieces())
+    if (piece.slot->spec.trained())
+      squares += square_sum_(ctx_, Vec<const float>(exchange_.gradient(piece)));
+  return squares;
+}
+
+template <class A> void Trainer<A>::move_biases() {
+  const double gamma = optim::gamma_at(options_.balance, state_.counters.tokens);
+  if (!options_.dims.router_bias || gamma <= 0) return;
+  for (Index b = 0; b < pipeline_.moe_blocks(); ++b) {
+    const auto *slot = state_.layout.find(
+        "layers." + std::to_string(options_.dims.dense_layers + b) + ".router.bias");
+    if (!slot) continue; // of another stage
+    optim::move_bias(
+        ctx_, gamma,
+        Vec<const std::int64_t>(load_BE_.data() + b * options_.dims.experts, options_.dims.experts),
+        Vec<float>(state_.master.data() + slot->offset, slot->size));
+  }
+}
+
+template <class A> void Trainer<A>::update(const StepReport &report) {
   auto &c = state_.counters;
   ++c.updates;
   const double limit = options_.optimizer.max_norm;
   const float scale = report.clipped ? static_cast<float>(limit / report.grad_norm) : 1.0F;
-  for (const auto &slot : state_.layout.slots()) {
+  for (const Owned &piece : state_.ownership.pieces()) {
+    const auto &slot = *piece.slot;
     if (!slot.spec.trained()) continue;
+    const Index n = piece.end - piece.begin;
     const double decay = slot.spec.decay ? options_.optimizer.decay : 0.0;
-    const Vec<const float> g(gradient.data() + slot.offset, slot.size);
-    const Vec<float> w(state_.master.data() + slot.offset, slot.size);
+    const Vec<const float> g = exchange_.gradient(piece);
+    const Vec<float> w(state_.master.data() + slot.offset + piece.begin, n);
     if (state_.bf16_moments())
       optim::adamw(ctx_, options_.optimizer, report.rate, decay, c.updates, scale, g, w,
-                   Vec<numerics::bf16>(state_.first.bf16.data() + slot.offset, slot.size),
-                   Vec<numerics::bf16>(state_.second.bf16.data() + slot.offset, slot.size));
+                   Vec<numerics::bf16>(state_.first.bf16.data() + piece.at, n),
+                   Vec<numerics::bf16>(state_.second.bf16.data() + piece.at, n));
     else
       optim::adamw(ctx_, options_.optimizer, report.rate, decay, c.updates, scale, g, w,
-                   Vec<float>(state_.first.f32.data() + slot.offset, slot.size),
-                   Vec<float>(state_.second.f32.data() + slot.offset, slot.size));
+                   Vec<float>(state_.first.f32.data() + piece.at, n),
+                   Vec<float>(state_.second.f32.data() + piece.at, n));
   }
-  const double gamma = optim::gamma_at(options_.balance, c.tokens);
-  if (options_.dims.router_bias && gamma > 0) {
-    for (Index b = 0; b < stage_.moe_blocks(); ++b) {
-      const auto &slot = state_.layout.at(
-          "layers." + std::to_string(options_.dims.dense_layers + b) + ".router.bias");
-      optim::move_bias(ctx_, gamma,
-                       Vec<const std::int64_t>(load_BE_.data() + b * options_.dims.experts,
-                                               options_.dims.experts),
-                       Vec<float>(state_.master.data() + slot.offset, slot.size));
-    }
-  }
+  move_biases();
+  if (!ranks_.alone()) exchange_.spread(ctx_, state_.master);
   weights_changed();
   if (state_.average.extent(0) > 0) {
     tensor::fence(ctx_, "train::step::average"); // reason: the average lives on the host
@@ -167,8 +207,13 @@ template <class A> void Trainer<A>::update(const StepReport &report, Vec<float> 
   }
 }
 
+// Each rank counts its own tokens in its own stages.
 template <class A> void Trainer<A>::read_loads(StepReport &report) {
   auto loads = Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, load_BE_);
+  if (!ranks_.alone()) {
+    ranks_.world().all_reduce_sum({loads.data(), loads.size()}, {"expert loads"});
+    Kokkos::deep_copy(load_BE_, loads);
+  }
   report.load_BE.assign(loads.data(), loads.data() + loads.size());
 }
 
@@ -183,22 +228,23 @@ template <class A> StepReport Trainer<A>::step() {
   report.rate = optim::rate_at(options_.rate, c.step, c.tokens);
   numerics::fill(ctx_, "train::step::clear_load", numerics::flat(load_BE_), std::int64_t{0});
   run_micro_batches(samples, report);
-  const Vec<float> gradient = gradients_.finish(ctx_);
-  double squares = 0;
-  for (const auto &slot : state_.layout.slots())
-    if (slot.spec.trained())
-      squares += square_sum_(ctx_, Vec<const float>(gradient.data() + slot.offset, slot.size));
-  report.grad_norm = std::sqrt(squares);
+  exchange_.reduce(ctx_);
+  report.grad_norm = std::sqrt(gradient_squares());
   report.clipped =
       options_.optimizer.max_norm > 0 && report.grad_norm > options_.optimizer.max_norm;
   judge(report);
   read_loads(report);
   if (report.verdict == Verdict::good) {
-    update(report, gradient);
+    update(report);
     c.mean_loss = c.mean_loss == 0 ? report.loss : 0.9 * c.mean_loss + 0.1 * report.loss;
   } else {
-    if (report.verdict == Verdict::not_finite && report.where.empty())
-      report.where = locate(gradient);
+    if (report.verdict == Verdict::not_finite) {
+      if (report.where.empty()) report.where = locate();
+      if (!ranks_.alone()) // the first rank that found something speaks
+        for (const std::string &where :
+             ranks_.world().all_gather_text(report.where, {"first bad value"}))
+          if (report.where = where; !where.empty()) break;
+    }
     ++c.skipped;
   }
   ++c.step;
@@ -223,9 +269,8 @@ Validation Trainer<A>::validate(const data::Sampler &sampler, std::int64_t count
       views.push_back(host(sample));
       v.tokens += model::valid_targets(views.back(), 0)[0];
     }
-    sum +=
-        stage_.forward(ctx_, weights_, (take == per_micro ? buffers_ : *single_).load(ctx_, views))
-            .main;
+    sum += pipeline_.evaluate(ctx_, weights_,
+                              (take == per_micro ? buffers_ : *single_).load(ctx_, views));
     i += take;
   }
   v.bytes = sampler.validation_bytes(n);

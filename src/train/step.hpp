@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// One optimiser step on this rank: batch, losses, gradients, norm, update, balance.
+// One optimiser step on all ranks: batch, losses, gradients, norm, update, balance. All ranks call it together.
 #include <memory>
 #include <vector>
 
-#include "model/stage.hpp"
 #include "optim/norm.hpp"
 #include "tensor/arena.hpp"
 #include "train/gradients.hpp"
+#include "train/owned.hpp"
+#include "train/pipeline.hpp"
 #include "train/state.hpp"
 
 namespace train {
@@ -55,7 +56,7 @@ private:
 // What a step needs beside the state: compute copies, gradients, arena, model. A = compute dtype.
 template <class A> class Trainer {
 public:
-  Trainer(const Options &options, State &state, const SampleSource &source);
+  Trainer(const Options &options, const Ranks &ranks, State &state, const SampleSource &source);
 
   // Draws the next batch (advances the cursor), runs it and, when all is well, moves the weights. A bad step leaves weights and
   // moments as they were; counters.step, tokens and cursor advance in any case.
@@ -72,27 +73,33 @@ public:
     return counter_;
   }
   const tensor::Arena &arena() const { return arena_; }
-  std::int64_t moe_blocks() const { return stage_.moe_blocks(); }
+  std::int64_t moe_blocks() const { return pipeline_.moe_blocks(); }
 
 private:
   std::vector<data::Sample> draw(std::int64_t count);
   void run_micro_batches(const std::vector<data::Sample> &samples, StepReport &report);
+  void sum_losses(const Ledger &ledger, std::size_t n, const std::vector<tensor::Index> &valid,
+                  StepReport &report) const;
   void judge(StepReport &report);
-  void update(const StepReport &report, tensor::Vec<float> gradient);
+  double gradient_squares();
+  void update(const StepReport &report);
+  void move_biases();
   void read_loads(StepReport &report);
-  std::string locate(tensor::Vec<float> gradient);
+  std::string locate();
 
   const Options &options_;
+  const Ranks &ranks_;
   State &state_;
   const SampleSource &source_;
-  model::Stage<A> stage_;
   tensor::Arena arena_;
   tensor::WorkCounter counter_;
   tensor::Context ctx_;
   tensor::Vec<A> compute_;
   model::Weights<A> weights_;
-  Gradients gradients_;
-  model::BatchBuffers buffers_;
+  std::vector<Gradients> gradients_; // by chunk
+  Exchange exchange_;
+  Pipeline<A> pipeline_;
+  model::BatchBuffers buffers_; // of validation
   std::unique_ptr<model::BatchBuffers> single_;
   optim::SquareSum square_sum_;
   tensor::Mat<std::int64_t> load_BE_;

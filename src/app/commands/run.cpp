@@ -9,6 +9,7 @@
 #include "arch/counts.hpp"
 #include "base/text.hpp"
 #include "checkpoint/checkpoint.hpp"
+#include "comm/loopback/loopback.hpp"
 #include "train/continuing.hpp"
 #include "train/history.hpp"
 #include "train/pretrain.hpp"
@@ -62,7 +63,9 @@ int run(const RunArguments &arguments) {
   launch.restart = arguments.restart;
   launch.resolved_deck = deck.resolved_toml();
   launch.echo = deck.echo();
-  return train::pretrain(options, launch);
+  // One rank: more are refused (E077) until runs write and read their checkpoints together.
+  const auto world = comm::loopback::alone(std::make_shared<comm::Terms>());
+  return train::pretrain(options, launch, *world);
 }
 
 } // namespace app

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/pipeline.hpp"
+
+#include <algorithm>
+#include <map>
+
+namespace train {
+
+using schedule::Action, schedule::Content, schedule::Piece, schedule::Program, schedule::Verb;
+using tensor::Context;
+using tensor::Index;
+using tensor::Mat;
+
+namespace {
+
+// The most slots that a rank's list needs at once: a micro-batch on a chunk needs one from its first action to its last.
+int most_in_flight(const Program &program, int rank) {
+  std::map<std::pair<int, int>, std::pair<int, int>> life; // (chunk, micro-batch): first and last
+  const auto &list = program.actions[static_cast<std::size_t>(rank)];
+  const auto touch = [&](const Piece &p, int i) {
+    if (p.chunk < 0) return;
+    life.try_emplace({p.chunk, p.micro_batch}, i, i).first->second.second = i;
+  };
+  for (int i = 0; i < static_cast<int>(list.size()); ++i) {
+    touch(list[static_cast<std::size_t>(i)].at, i);
+    touch(list[static_cast<std::size_t>(i)].with, i);
+  }
+  std::vector<int> change(list.size() + 1, 0);
+  for (const auto &[key, span] : life) {
+    ++change[static_cast<std::size_t>(span.first)];
+    --change[static_cast<std::size_t>(span.second) + 1];
+  }
+  int now = 0, most = 0;
+  for (const int c : change) most = std::max(most, now += c);
+  return most;
+}
+
+bool defers_weights(const Program &program, int rank) {
+  for (const Action &a : program.actions[static_cast<std::size_t>(rank)])
+    if (a.verb == Verb::backward_input) return true;
+  return false;
+}
+
+int tag_of(const Action &a) {
+  return (2 * a.at.micro_batch + (a.content == Content::gradient)) % comm::kTags;
+}
+
+Program full_program(const Options &o, const Ranks &ranks) {
+  return ranks.program(o.batch.global_batch / o.batch.micro_batch);
+}
+
+template <class A>
+model::Stage<A> stage_of(const Options &o, const Ranks &ranks, const Chunk &chunk) {
+  model::Stage<A> stage(o.dims, o.recompute, o.batch.micro_batch, o.batch.sequence, chunk.part);
+  stage.set_expert_group(ranks.expert_group());
+  return stage;
+}
+
+} // namespace
+
+void Ledger::note(std::int64_t m, const model::MicroLoss &loss) {
+  double *to = values_.data() + static_cast<std::size_t>(m) * width_;
+  to[0] += loss.main;
+  for (std::size_t k = 0; k < loss.mtp.size(); ++k) to[1 + k] += loss.mtp[k];
+  for (std::size_t i = 0; i < loss.balance_BS.size(); ++i)
+    to[1 + depths_ + i] += loss.balance_BS[i];
+}
+
+void Ledger::together(comm::Communicator &world) {
+  if (world.size() > 1) world.all_reduce_tree(values_, {"losses"});
+}
+
+double Ledger::balance(std::int64_t m) const {
+  double sum = 0;
+  for (std::size_t i = 1 + depths_; i < width_; ++i) sum += row(m)[i];
+  return sum;
+}
+
+// The step under way.
+template <class A> struct Pipeline<A>::Step {
+  const Program &program;
+  const model::Weights<A> &weights;
+  const std::vector<model::HostSample> &samples;
+  const model::LossScales &scales;
+  Mat<std::int64_t> load_BE;
+  Ledger &ledger;
+  std::int64_t micro_batches; // of the whole step
+};
+
+template <class A>
+Pipeline<A>::Slot::Slot(const Options &o, std::size_t bytes)
+    : arena("train::pipeline::slot", bytes),
+      buffers(o.batch.micro_batch, o.batch.sequence, o.dims.mtp_depth) {}
+
+template <class A> std::size_t Pipeline<A>::scratch_bytes(const Options &o, const Ranks &ranks) {
+  std::size_t most = 0;
+  for (const Chunk &chunk : ranks.chunks())
+    most = std::max(most, stage_of<A>(o, ranks, chunk).scratch_bytes());
+  return most;
+}
+
+namespace {
+
+template <class A> std::size_t tape_bytes(const Options &o, const Ranks &ranks, bool deferred) {
+  std::size_t most = 0;
+  for (const Chunk &chunk : ranks.chunks())
+    most = std::max(most, stage_of<A>(o, ranks, chunk).tape_bytes(deferred));
+  return most;
+}
+
+} // namespace
+
+template <class A> std::size_t Pipeline<A>::slot_bytes(const Options &o, const Ranks &ranks) {
+  const Program program = full_program(o, ranks);
+  const int rank = ranks.mesh().place.pp_rank;
+  const std::size_t borders =
+      ranks.stages() > 1
+          ? 3 * sizeof(A) *
+                static_cast<std::size_t>(o.batch.micro_batch * o.batch.sequence * o.dims.model)
+          : 0;
+  return static_cast<std::size_t>(most_in_flight(program, rank)) *
+         (tape_bytes<A>(o, ranks, defers_weights(program, rank)) + borders);
+}
+
+template <class A>
+Pipeline<A>::Pipeline(const Options &o, const Ranks &ranks, std::vector<Gradients> &gradients)
+    : options_(o), ranks_(ranks), gradients_(gradients) {
+  for (const Chunk &chunk : ranks.chunks()) stages_.push_back(stage_of<A>(o, ranks, chunk));
+  const Program program = full_program(o, ranks);
+  const int rank = ranks.mesh().place.pp_rank;
+  const std::size_t bytes = tape_bytes<A>(o, ranks, defers_weights(program, rank));
+  const Index T = o.batch.micro_batch * o.batch.sequence, D = o.dims.model;
+  for (int i = 0; i < most_in_flight(program, rank); ++i) {
+    slots_.push_back(std::make_unique<Slot>(o, bytes));
+    if (ranks.stages() == 1) continue;
+    slots_.back()->x_TD = Mat<A>("train::pipeline::x", T, D);
+    slots_.back()->dy_TD = Mat<A>("train::pipeline::dy", T, D);
+    slots_.back()->dx_TD = Mat<A>("train::pipeline::dx", T, D);
+  }
+}
+
+template <class A> typename Pipeline<A>::Slot &Pipeline<A>::slot_of(const Piece &piece) {
+  Slot *free = nullptr;
+  for (const auto &slot : slots_) {
+    if (slot->chunk == piece.chunk && slot->micro_batch == piece.micro_batch) return *slot;
+    if (slot->chunk < 0 && !free) free = slot.get();
+  }
+  HADAL_CHECK(free, "no free slot of {} for micro-batch {}", slots_.size(), piece.micro_batch);
+  comm::wait_all(free->sends);
+  free->sends.clear();
+  free->chunk = piece.chunk, free->micro_batch = piece.micro_batch;
+  free->tape = {};
+  free->scope.reset();
+  return *free;
+}
+
+// Is a neighbouring stage on this rank too (the turn of a V)?
+template <class A> bool Pipeline<A>::local(const Step &step, const Piece &piece, int stage) const {
+  return stage >= 0 && stage < ranks_.stages() &&
+         step.program.rank_of(stage, piece.direction) == ranks_.mesh().place.pp_rank;
+}
+
+template <class A>
+void Pipeline<A>::close_if_last(Context &ctx, const Piece &piece, const Step &step,
+                                bool of_forward) {
+  const std::int64_t n = step.program.last_of(piece.direction) -
+                         step.program.first_of(piece.direction),
+                     m = piece.micro_batch - step.program.first_of(piece.direction);
+  const std::int64_t shards = ranks_.shards(options_);
+  if (m + 1 < n && (m + 1) * shards / n == m * shards / n) return;
+  Gradients &g = gradients_[static_cast<std::size_t>(piece.chunk)];
+  if (of_forward)
+    g.close_forward(ctx);
+  else
+    g.close_backward(ctx);
+}
+
+template <class A> void Pipeline<A>::forward(Context &ctx, const Piece &piece, Step &step) {
+  Slot &slot = slot_of(piece);
+  const auto c = static_cast<std::size_t>(piece.chunk);
+  const int stage = ranks_.chunks()[c].stage;
+  const std::int64_t m = ranks_.global_micro_batch(piece.micro_batch, step.micro_batches),
+                     per = options_.batch.micro_batch;
+  slot.batch = slot.buffers.load(
+      ctx, std::span(step.samples)
+               .subspan(static_cast<std::size_t>(m * per), static_cast<std::size_t>(per)));
+  slot.scope.emplace(slot.arena);
+  if (ranks_.stages() > 1 && local(step, piece, stage - 1))
+    Kokkos::deep_copy(
+        ctx.exec, slot.x_TD,
+        slot_of({1 - piece.chunk, piece.micro_batch, piece.direction}).tape.x_TD.back());
+  stages_[c].forward(ctx, slot.arena, step.weights, slot.batch, step.scales,
+                     gradients_[c].for_forward(ctx), step.load_BE, slot.x_TD, slot.tape);
+  close_if_last(ctx, piece, step, true);
+}
+
+template <class A>
+void Pipeline<A>::backward(Context &ctx, const Piece &piece, Step &step, bool with_weights) {
+  Slot &slot = slot_of(piece);
+  const auto c = static_cast<std::size_t>(piece.chunk);
+  const int stage = ranks_.chunks()[c].stage;
+  if (with_weights) {
+    stages_[c].backward(ctx, step.weights, slot.batch, step.scales, gradients_[c].for_backward(ctx),
+                        slot.dy_TD, slot.tape, slot.dx_TD);
+    close_if_last(ctx, piece, step, false);
+  } else {
+    stages_[c].backward_input(ctx, slot.arena, step.weights, slot.batch, step.scales, slot.dy_TD,
+                              slot.tape, slot.dx_TD);
+  }
+  if (ranks_.stages() > 1 && local(step, piece, stage - 1))
+    Kokkos::deep_copy(
+        ctx.exec, slot_of({1 - piece.chunk, piece.micro_batch, piece.direction}).dy_TD, slot.dx_TD);
+  // All that a loss is made of stands by now.
+  const model::MicroLoss loss = stages_[c].losses(ctx, slot.tape);
+  if (first_bad_.empty()) first_bad_ = stages_[c].first_bad_activation();
+  step.ledger.note(ranks_.global_micro_batch(piece.micro_batch, step.micro_batches), loss);
+}
+
+template <class A> void Pipeline<A>::backward_weight(Context &ctx, const Piece &piece, Step &step) {
+  Slot &slot = slot_of(piece);
+  const auto c = static_cast<std::size_t>(piece.chunk);
+  stages_[c].backward_weight(ctx, slot.batch, gradients_[c].for_backward(ctx), slot.tape);
+  close_if_last(ctx, piece, step, false);
+}
+
+template <class A> void Pipeline<A>::message(Context &ctx, const Action &action, const Step &step) {
+  Slot &slot = slot_of(action.at);
+  comm::Communicator &pp = *ranks_.mesh().pp;
+  const bool activation = action.content == Content::activation;
+  const comm::What what{
+      activation ? "activation" : "gradient",
+      static_cast<long>(ranks_.global_micro_batch(action.at.micro_batch, step.micro_batches))};
+  const std::size_t bytes = slot.x_TD.size() * sizeof(A);
+  if (action.verb == Verb::post && activation)
+    slot.post_x = pp.irecv(action.peer, tag_of(action), slot.x_TD.data(), bytes, what);
+  if (action.verb == Verb::post && !activation)
+    slot.post_dy = pp.irecv(action.peer, tag_of(action), slot.dy_TD.data(), bytes, what);
+  if (action.verb == Verb::receive) comm::wait(activation ? slot.post_x : slot.post_dy);
+  if (action.verb != Verb::send) return;
+  tensor::fence(ctx, "train::pipeline::send"); // reason: the array leaves this rank
+  const Mat<A> data = activation ? slot.tape.x_TD.back() : slot.dx_TD;
+  slot.sends.push_back(pp.isend(action.peer, tag_of(action), data.data(), bytes, what));
+}
+
+template <class A> void Pipeline<A>::act(Context &ctx, const Action &action, Step &step) {
+  switch (action.verb) {
+  case Verb::forward: return forward(ctx, action.at, step);
+  case Verb::backward: return backward(ctx, action.at, step, true);
+  case Verb::backward_input: return backward(ctx, action.at, step, false);
+  case Verb::backward_weight: return backward_weight(ctx, action.at, step);
+  case Verb::overlap: forward(ctx, action.at, step); return backward(ctx, action.with, step, true);
+  case Verb::post:
+  case Verb::receive:
+  case Verb::send: return message(ctx, action, step);
+  }
+}
+
+template <class A>
+void Pipeline<A>::run(Context &ctx, const model::Weights<A> &weights,
+                      const std::vector<model::HostSample> &samples,
+                      const model::LossScales &scales, Mat<std::int64_t> load_BE, Ledger &ledger) {
+  const auto n = static_cast<std::int64_t>(samples.size()) / options_.batch.micro_batch;
+  if (!program_ || program_for_ != n) {
+    program_ = ranks_.program(n);
+    program_for_ = n;
+  }
+  first_bad_.clear();
+  Step step{*program_, weights, samples, scales, load_BE, ledger, n};
+  const auto &list = program_->actions[static_cast<std::size_t>(ranks_.mesh().place.pp_rank)];
+  // When a micro-batch on a chunk is touched for the last time its slot is free again.
+  std::map<std::pair<int, int>, std::size_t> last;
+  for (std::size_t i = 0; i < list.size(); ++i)
+    for (const Piece &p : {list[i].at, list[i].with})
+      if (p.chunk >= 0) last[{p.chunk, p.micro_batch}] = i;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    act(ctx, list[i], step);
+    for (const Piece &p : {list[i].at, list[i].with})
+      if (p.chunk >= 0 && last[{p.chunk, p.micro_batch}] == i) slot_of(p).chunk = -1;
+  }
+  for (const auto &slot : slots_) {
+    comm::wait_all(slot->sends);
+    slot->sends.clear();
+  }
+}
+
+// Stage by stage, each waiting for the one before: for validation, where nothing else is to be done.
+template <class A>
+double Pipeline<A>::evaluate(Context &ctx, const model::Weights<A> &weights,
+                             const model::MicroBatch &batch) {
+  Slot &slot = *slots_[0];
+  comm::wait_all(slot.sends);
+  slot.sends.clear();
+  slot.scope.reset();
+  const Program shape =
+      ranks_.program(schedule::least_micro_batches(ranks_.kind(), ranks_.mesh().place.pp) *
+                     ranks_.mesh().place.dp);
+  const int me = ranks_.mesh().place.pp_rank;
+  const Mat<A> border(slot.x_TD.data(), batch.main.samples * batch.main.rows, options_.dims.model);
+  const std::size_t bytes = border.size() * sizeof(A);
+  double sum = 0;
+  for (int stage = 0; stage < ranks_.stages(); ++stage) {
+    const int rank = shape.rank_of(stage, 0);
+    const int before = stage > 0 ? shape.rank_of(stage - 1, 0) : rank;
+    if (before == me && rank != me) {
+      tensor::fence(ctx, "train::pipeline::evaluate"); // reason: the array leaves this rank
+      ranks_.mesh().pp->send(rank, 0, border.data(), bytes, {"validation"});
+    }
+    if (rank != me) continue;
+    if (before != me) ranks_.mesh().pp->recv(before, 0, border.data(), bytes, {"validation"});
+    for (std::size_t c = 0; c < stages_.size(); ++c)
+      if (ranks_.chunks()[c].stage == stage)
+        sum = stages_[c].evaluate(ctx, slot.arena, weights, batch, border, border).main;
+  }
+  if (ranks_.stages() > 1) {
+    const int last = shape.rank_of(ranks_.stages() - 1, 0);
+    ranks_.mesh().pp->broadcast(last, &sum, sizeof(sum), {"validation"});
+  }
+  return sum;
+}
+
+template class Pipeline<float>;
+template class Pipeline<numerics::bf16>;
+
+} // namespace train

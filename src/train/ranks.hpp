@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What this rank has to do with the others: the mesh, the stages it holds, who else holds the same weights, and which micro-batches
+// of a step are its own. One rank is the smallest case of the same.
+#include <memory>
+#include <vector>
+
+#include "comm/mesh.hpp"
+#include "model/parameters.hpp"
+#include "schedule/program.hpp"
+#include "train/options.hpp"
+
+namespace train {
+
+// One stage on this rank. The ranks that hold the same stage are its replicas, ordered by (direction, data-parallel rank): in this
+// order the tree of the law of sums runs over them.
+struct Chunk {
+  model::Part part;
+  int stage = 0, direction = 0;
+  comm::Communicator *replicas = nullptr; // of everything but the experts
+  comm::Communicator *expert_replicas = nullptr;
+};
+
+class Ranks {
+public:
+  // Together on all ranks of the world. Errors E077, E083, E084.
+  Ranks(const Options &options, comm::Communicator &world);
+
+  comm::Communicator &world() const { return *mesh_.world; }
+  const comm::Mesh &mesh() const { return mesh_; }
+  const std::vector<Chunk> &chunks() const { return chunks_; }
+  const model::Share &share() const { return share_; }
+  schedule::Kind kind() const { return kind_; }
+  int directions() const { return kind_ == schedule::Kind::dualpipe ? 2 : 1; }
+  int stages() const { return stages_; }
+  bool alone() const { return world().size() == 1; }
+  bool first() const { return world().rank() == 0; } // speaks, logs, writes history
+
+  // The expert group; null where every rank has all experts.
+  comm::Communicator *expert_group() const { return mesh_.place.ep > 1 ? mesh_.ep.get() : nullptr; }
+  // Shards of a stage of this rank in one step.
+  std::int64_t shards(const Options &options) const;
+  // The program of a step of so many micro-batches on all ranks.
+  schedule::Program program(std::int64_t micro_batches) const;
+  // Place of this pipeline's micro-batch m (0 .. n / dp - 1) among the n of the step.
+  std::int64_t global_micro_batch(std::int64_t m, std::int64_t n) const;
+
+private:
+  comm::Mesh mesh_;
+  schedule::Kind kind_ = schedule::Kind::accumulate;
+  int stages_ = 1;
+  std::vector<Chunk> chunks_;
+  model::Share share_;
+  std::vector<std::unique_ptr<comm::Communicator>> replicas_;
+};
+
+// Layers of each stage, of equal cost as far as can be; embedding, head and MTP modules count.
+std::vector<model::Part> cut_into_stages(const arch::Dims &dims, int stages);
+
+} // namespace train

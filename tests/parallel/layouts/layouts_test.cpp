@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// The bits of a training do not depend on how many ranks work on it, nor on how they share it: losses, gradient norms, expert loads
+// and the whole state after some steps, on one rank and on many (reproducible = "any_layout").
+#include <gtest/gtest.h>
+
+#include <fmt/format.h>
+
+#include "tests/support/mpirun.hpp"
+#include "tests/support/process.hpp"
+
+namespace {
+
+using Words = std::vector<std::string>;
+
+std::string run(int ranks, const Words &settings) {
+  Words words = {HADAL_TRAINER, HADAL_SOURCE_DIR "/input/pretrain/tiny.toml", "3"};
+  words.insert(words.end(), settings.begin(), settings.end());
+  const auto outcome =
+      ranks == 1 ? support::run(words) : support::run(support::mpirun(ranks, words));
+  EXPECT_EQ(outcome.code, 0) << outcome.output;
+  EXPECT_NE(outcome.output.find("state "), std::string::npos) << outcome.output;
+  return outcome.output;
+}
+
+struct Layout {
+  int ranks;
+  Words settings;
+};
+Words pipeline(int pp, const char *schedule, int dp = 1, int ep = 1) {
+  return {fmt::format("parallel.pp={}", pp), fmt::format("parallel.schedule={}", schedule),
+          fmt::format("parallel.dp={}", dp), fmt::format("parallel.ep={}", ep)};
+}
+Words data(int dp, int ep = 1) {
+  return {fmt::format("parallel.dp={}", dp), fmt::format("parallel.ep={}", ep)};
+}
+
+void expect_same(const Words &model, const std::vector<Layout> &layouts) {
+  const std::string expected = run(1, model);
+  for (const Layout &layout : layouts) {
+    Words settings = model;
+    settings.insert(settings.end(), layout.settings.begin(), layout.settings.end());
+    std::string name;
+    for (const auto &word : settings) name += word + " ";
+    EXPECT_EQ(run(layout.ranks, settings), expected) << name;
+  }
+}
+
+// Five layers, so that four stages have a block each.
+const Words kFive = {"model.layers=5"};
+Words with(Words words, const Words &more) {
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+TEST(Layouts, DataAndExpertParallel) {
+  expect_same({}, {{2, data(2)},
+                   {4, data(4)},
+                   {2, data(2, 2)},
+                   {4, data(4, 4)},
+                   {4, with(data(4, 2), {"parallel.ranks_per_node=2"})}});
+}
+
+TEST(Layouts, Pipelines) {
+  std::vector<Layout> layouts;
+  for (const char *schedule : {"1f1b", "zb1p", "dualpipe"})
+    for (const int pp : {2, 4}) layouts.push_back({pp, pipeline(pp, schedule)});
+  layouts.push_back({2, pipeline(2, "dualpipev")});
+  expect_same(kFive, layouts);
+}
+
+TEST(Layouts, EverythingTogether) {
+  expect_same(kFive, {{4, pipeline(2, "dualpipe", 2, 2)}, {8, pipeline(2, "dualpipe", 4, 2)}});
+}
+
+// bf16 with its moments, a batch ramp and the average of the weights.
+TEST(Layouts, Bf16WithRampAndAverage) {
+  expect_same(with(kFive, {"precision.compute=bf16", "optimizer.moments=bf16", "average.beta=0.9",
+                           "batch.start=8", "batch.ramp_tokens=1500"}),
+              {{2, data(2, 2)}, {4, pipeline(2, "dualpipe", 2, 2)}, {4, pipeline(4, "zb1p")}});
+}
+
+TEST(Layouts, RecomputedWithTwoModulesBeforeTheNorm) {
+  expect_same(with(kFive, {"recompute.norms=true", "recompute.swiglu=true", "mtp.depth=2",
+                           "mtp.hidden=pre_norm", "model.attention.q_rank=0"}),
+              {{2, data(2, 2)}, {2, pipeline(2, "zb1p")}, {4, pipeline(4, "dualpipe")}});
+}
+
+// The comparison can fail: one rank's share of the law of sums is not another's.
+TEST(Layouts, AnotherNumberOfShardsIsSeen) { EXPECT_NE(run(1, {"parallel.shards=4"}), run(1, {})); }
+
+} // namespace
