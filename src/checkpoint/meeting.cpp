@@ -65,6 +65,7 @@ Meeting::Meeting(const WriterOptions &options, const Snapshot &snapshot)
 fs::path Meeting::state_file() const { return partial_ / state_file_of(options_.writer); }
 
 void Meeting::join() {
+  HADAL_CHECK(!landed(), "{} is of attempt {} already", place_.string(), attempt_);
   fs::create_directories(options_.directory);
   fs::create_directory(partial_); // by whoever comes first
   for (const std::string &name : {state_file_of(options_.writer), part_file_of(options_.writer),

@@ -25,7 +25,7 @@ public:
   const std::filesystem::path &partial() const { return partial_; }
   std::filesystem::path state_file() const;
 
-  // Makes the directory. Files of ours in it: the attempt's name was used before, a fault of the program.
+  // Makes the directory. Files of ours in it, or a checkpoint of this attempt: its name was used before, a fault of the program.
   void join();
   // Throws when another writer has failed: its E202 as it is, everything else as E201 that names it. Looks at most twice a second.
   void heed();

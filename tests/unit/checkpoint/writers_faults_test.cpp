@@ -145,6 +145,13 @@ TEST_F(WritersFaults, RemainsOfAKilledAttempt) {
   fs::copy(scratch_ / "step-00000002.0123abcd.partial", kept);
   EXPECT_EQ(put_many(scratch_.path(), 2, kThree), all_well(3));
   EXPECT_EQ(names(scratch_.path()), (Names{"kept", "step-00000001", "step-00000002"}));
+  for (const int writer : {0, 1}) { // and that of a finished one
+    write(scratch_ / "step-00000002/attempt", "finished\n");
+    Writer out({scratch_.path(), 9, 0, writer, 3, 0.2});
+    out.start(part_of(state, 2, kThree, writer, "finished"));
+    EXPECT_THROW(out.wait(), base::Fault);
+  }
+  EXPECT_EQ(names(scratch_.path()), (Names{"kept", "step-00000001", "step-00000002"}));
   EXPECT_EQ(read_back(scratch_ / "step-00000002", {1, true, 1, 0}, false),
             Reader::open(scratch_.path()).state_hash());
 }
