@@ -44,6 +44,7 @@ class Cluster:
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "OMPI_", "PMI"))}
         self.environment.update(PATH=path, SLURM_CONF=str(self.conf), TMPDIR=str(self.folder / "tmp"))
         self.daemons = []
+        self._guard()
         self.began = 0.0  # of slurmctld; it looks at time limits every 30 s from then on
         try:
             self._configure()
@@ -70,6 +71,10 @@ class Cluster:
         # No process is put into a cgroup (linuxproc, task/none), but slurmd 22.05 loads a plugin for them all the same:
         # the one of version 1, on a folder that holds nothing, starts everywhere.
         (f / "cgroup.conf").write_text(f"CgroupPlugin=cgroup/v1\nCgroupMountpoint={f}/cgroup\n")
+        # Files in the place of devices: for the options of the GPU templates.
+        for i in range(8):
+            (f / f"gpu{i}").touch()
+        (f / "gres.conf").write_text(f"Name=gpu File={f}/gpu[0-7]\n")
         # What a killed step leaves in /tmp would stop a later one of the same number.
         (f / "mpi.conf").write_text(f"PMIxCliTmpDirBase={f}/tmp\n")
         self.conf.write_text(f"""ClusterName=hadal
@@ -98,8 +103,9 @@ MpiDefault=none
 ReturnToService=2
 JobRequeue=1
 KillWait=5
+GresTypes=gpu
 SlurmdParameters=config_overrides
-NodeName={host} NodeAddr=127.0.0.1 CPUs={self.CPUS} RealMemory=500 State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs={self.CPUS} RealMemory=500 Gres=gpu:8 State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES OverSubscribe=NO State=UP
 """)
 
@@ -159,12 +165,19 @@ PartitionName=all Nodes=ALL Default=YES OverSubscribe=NO State=UP
                 except OSError:
                     pass
 
-    def close(self):
-        for daemon in reversed(self.daemons):
-            daemon.terminate()
-        end = time.time() + 5
-        while any(d.poll() is None for d in self.daemons) and time.time() < end:
-            time.sleep(0.1)
+    def _guard(self):
+        """A process that clears up when this one ends, also when it is killed: its end of the pipe closes then."""
+        read, self.lifeline = os.pipe()
+        self.guardian = os.fork()
+        if self.guardian == 0:
+            os.setsid()
+            os.close(self.lifeline)
+            os.read(read, 1)
+            self._clear()
+            os._exit(0)
+        os.close(read)
+
+    def _clear(self):
         for _ in range(3):
             for pid in self._own_processes():
                 try:
@@ -172,7 +185,16 @@ PartitionName=all Nodes=ALL Default=YES OverSubscribe=NO State=UP
                 except OSError:
                     pass
             time.sleep(0.1)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def close(self):
+        for daemon in reversed(self.daemons):
+            daemon.terminate()
+        end = time.time() + 5
+        while any(d.poll() is None for d in self.daemons) and time.time() < end:
+            time.sleep(0.1)
+        os.close(self.lifeline)
+        os.waitpid(self.guardian, 0)
         for daemon in self.daemons:
             daemon.wait()
         self.daemons = []
-        shutil.rmtree(self.folder, ignore_errors=True)

@@ -90,8 +90,9 @@ hadal_requeue() {
     hadal_say "Give it more time, or an earlier signal, then submit it again."
     exit 75
   fi
-  # A job that is being cancelled must stay so: requeueing would bring it back.
-  if ! scontrol --oneliner show job "${SLURM_JOB_ID:-none}" | grep -q 'JobState=RUNNING '; then
+  # A job that is being cancelled must stay so: requeueing would bring it back. (SIGNALING: the signal is still on its way
+  # to other nodes.)
+  if ! scontrol --oneliner show job "${SLURM_JOB_ID:-none}" | grep -Eq 'JobState=(RUNNING|SIGNALING) '; then
     hadal_say "this job is no longer running; not requeued."
     exit 75
   fi
