@@ -77,6 +77,12 @@ std::string breakdown(const std::map<std::string, tensor::KernelTime> &times,
   return text;
 }
 
+// Sorts them.
+double middle(std::vector<double> &values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
 template <class A> std::string run(const BenchRequest &request) {
   const Options &o = request.options;
   const bool half = o.precision.compute == Compute::bf16;
@@ -99,8 +105,7 @@ template <class A> std::string run(const BenchRequest &request) {
     seconds.push_back(watch.seconds());
   }
   const double after = numerics::measure_gemm_peak(ctx, half), peak = std::max(before, after);
-  std::sort(seconds.begin(), seconds.end());
-  const double median = seconds[seconds.size() / 2];
+  const double median = middle(seconds);
   const auto tokens = static_cast<double>(o.batch.global_batch * o.batch.sequence);
   const double causal = static_cast<double>(
       arch::flops_per_token(o.dims, o.batch.sequence, arch::Attention::causal).total());

@@ -82,4 +82,28 @@ void tell_other_order(const checkpoint::Reader &reader, const nlohmann::json &or
           name, info.at(name).dump(), ours.dump());
 }
 
+std::optional<checkpoint::Reader> find_restart(const Options &o, const std::string &restart) {
+  if (restart == "none") {
+    if (!checkpoint::Reader::list(o.run.directory).empty())
+      throw base::UserError(base::Exit::checkpoint, "E220", o.run.directory,
+                            "--restart none, but checkpoints lie here",
+                            "give another run.directory, move them away, or use --restart auto");
+    return std::nullopt;
+  }
+  if (restart == "auto") return checkpoint::Reader::newest(o.run.directory);
+  return checkpoint::Reader::open(restart);
+}
+
+std::optional<checkpoint::Reader>
+together(const Ranks &ranks, const std::function<std::optional<checkpoint::Reader>()> &find) {
+  if (ranks.alone()) return find();
+  std::optional<checkpoint::Reader> found;
+  if (ranks.first())
+    if (auto reader = find()) found.emplace(std::move(*reader));
+  const std::string path =
+      ranks.world().all_gather_text(found ? found->directory().string() : "", {"checkpoint"})[0];
+  if (!ranks.first() && !path.empty()) found.emplace(checkpoint::Reader::open_verified(path));
+  return found;
+}
+
 } // namespace train

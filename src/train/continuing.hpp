@@ -1,14 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // A checkpoint that a run continues from, held against the run. All of it looks at the manifest alone: before weights are read.
+#include <functional>
+#include <optional>
 #include <string>
 
 #include <nlohmann/json.hpp>
 
 #include "checkpoint/checkpoint.hpp"
 #include "train/options.hpp"
+#include "train/ranks.hpp"
 
 namespace train {
+
+// What a run continues from, if anything. restart: auto, none, or a checkpoint. Error E220, and those of opening.
+std::optional<checkpoint::Reader> find_restart(const Options &options, const std::string &restart);
+// A checkpoint that rank 0 finds and verifies, opened by all ranks.
+std::optional<checkpoint::Reader>
+together(const Ranks &ranks, const std::function<std::optional<checkpoint::Reader>()> &find);
 
 // E221.
 void require_same_tokenizer(const checkpoint::Reader &reader, const std::string &ours);

@@ -15,6 +15,7 @@
 #include "base/text.hpp"
 #include "numerics/gemm.hpp"
 #include "optim/balance.hpp"
+#include "train/before.hpp"
 #include "train/continuing.hpp"
 #include "train/fingerprint.hpp"
 #include "train/history.hpp"
@@ -27,19 +28,6 @@ namespace {
 namespace fs = std::filesystem;
 using base::Exit, base::UserError;
 
-// Opens what the run continues from, if anything.
-std::optional<checkpoint::Reader> find_restart(const Options &o, const Launch &launch) {
-  if (launch.restart == "none") {
-    if (!checkpoint::Reader::list(o.run.directory).empty())
-      throw UserError(Exit::checkpoint, "E220", o.run.directory,
-                      "--restart none, but checkpoints lie here",
-                      "give another run.directory, move them away, or use --restart auto");
-    return std::nullopt;
-  }
-  if (launch.restart == "auto") return checkpoint::Reader::newest(o.run.directory);
-  return checkpoint::Reader::open(launch.restart);
-}
-
 double gemm_peak(tensor::Context &ctx, const Options &o) {
   return numerics::measure_gemm_peak(ctx, o.precision.compute == Compute::bf16, 1024);
 }
@@ -47,17 +35,16 @@ double gemm_peak(tensor::Context &ctx, const Options &o) {
 template <class A> class Run {
 public:
   Run(const Options &options, const Launch &launch, comm::Communicator &world)
-      : o_(options), launch_(launch), lock_(prepare(options)), sampler_(sampler_options(options)),
-        ranks_(options, world), layout_(options.dims, ranks_.share()),
+      : o_(options), launch_(launch), ranks_(require_ranks(options, world), world),
+        layout_(options.dims, ranks_.share()), lock_(prepare()), sampler_(sampler_options(options)),
         state_(options, ranks_, layout_), source_(sampler_),
-        trainer_(options, ranks_, state_, source_),
-        writer_({fs::path(options.run.directory) / "checkpoints", options.checkpoint.keep_last,
-                 options.checkpoint.keep_every}) {
+        trainer_(options, ranks_, state_, source_) {
     if (sampler_.vocabulary() > o_.dims.vocabulary)
       throw UserError(Exit::deck, "E028", o_.deck_name,
                       fmt::format("[model] vocabulary = {}, but the tokenizer has {} ids",
                                   o_.dims.vocabulary, sampler_.vocabulary()),
                       "make the model's vocabulary at least as large");
+    make_writer();
     load();
   }
 
@@ -65,7 +52,9 @@ public:
     auto &c = state_.counters;
     first_step_ = c.step;
     introduce();
-    History history(o_.run.directory, sampler_.source_names(), c.step, o_.dims.moe());
+    std::optional<History> history; // rank 0 writes it
+    if (ranks_.first())
+      history.emplace(o_.run.directory, sampler_.source_names(), c.step, o_.dims.moe());
     Console console(o_.train.steps, o_.dims.mtp_depth > 0);
     std::string reason = c.step >= o_.train.steps ? "all steps were done before" : "";
     while (reason.empty()) {
@@ -75,58 +64,44 @@ public:
       if (report.verdict != Verdict::good) reason = bad_step(report);
       if (reason.empty() && validation_due()) validate(row, c.step >= o_.train.steps);
       if (reason.empty() && c.step >= o_.train.steps) reason = "all steps done";
-      if (reason.empty()) reason = stop_asked(watch.seconds());
-      row.stall_seconds = checkpoint_if_due(reason);
-      history.write(row);
+      const Wishes wishes = agree(stop_asked(watch.seconds()));
+      if (reason.empty()) reason = wishes.stop;
+      row.stall_seconds = checkpoint_if_due(reason, wishes.checkpoint);
+      if (!history) continue;
+      history->write(row);
       if (o_.dims.moe() && (c.step % o_.train.load_every == 0 || !reason.empty()))
-        write_loads(history, report);
+        write_loads(*history, report);
       console.step(row, first_step_);
     }
     return finish(reason);
   }
 
 private:
-  // Before anything large is allocated: what the run will need beside what this machine has free.
-  static void check_memory(const Options &o) {
-    const model::Layout layout(o.dims);
-    const model::Stage<A> stage(o.dims, o.recompute, o.batch.micro_batch, o.batch.sequence);
-    const auto n = static_cast<double>(layout.size());
-    const double moments = n * 2 * (o.optimizer.moments == optim::MomentType::bf16 ? 2 : 4);
-    const double buffers = std::bit_width(static_cast<std::uint64_t>(o.shards()));
-    const double gradients = buffers * 4 * static_cast<double>(layout.gradient_size());
-    const double copies = std::is_same_v<A, float> ? 0 : 2 * n;
-    const double average = o.average.beta > 0 ? 4 * n : 0;
-    const double arena = static_cast<double>(stage.arena_bytes());
-    const double need = 4 * n + moments + gradients + copies + average + arena;
-    const auto free = static_cast<double>(available_bytes());
-    const auto text = [](double bytes) {
-      return base::text::bytes(static_cast<std::int64_t>(bytes));
-    };
-    if (free > 0 && need > free)
-      throw UserError(
-          Exit::machine, "E076", o.deck_path,
-          fmt::format("the run needs {}, this machine has {} free", text(need), text(free)),
-          fmt::format("Weights {}, moments {}, gradients {}, activations and scratch {}. Smaller "
-                      "batch.micro_batch, recompute.* = true, optimizer.moments = \"bf16\" or a "
-                      "smaller model would make it fit.",
-                      text(4 * n + copies), text(moments), text(gradients), text(arena)));
-  }
-  static std::unique_ptr<base::DirectoryLock> prepare(const Options &o) {
-    if (o.parallel.dp * o.parallel.pp != 1)
-      throw UserError(Exit::machine, "E077", o.deck_name,
-                      fmt::format("the deck asks for dp {} x pp {} = {} ranks, this run has 1",
-                                  o.parallel.dp, o.parallel.pp, o.parallel.dp * o.parallel.pp),
-                      "this version runs on one rank: parallel.dp=1 parallel.pp=1");
-    check_memory(o);
+  // Rank 0 makes and locks the folder and keeps the log; the others speak when something is wrong.
+  std::unique_ptr<base::DirectoryLock> prepare() const {
+    require_memory<A>(o_, ranks_, layout_);
+    if (!ranks_.first()) {
+      base::log::set_console_level(base::log::Level::warn);
+      return nullptr;
+    }
     std::error_code error;
-    fs::create_directories(fs::path(o.run.directory) / "checkpoints", error);
+    fs::create_directories(fs::path(o_.run.directory) / "checkpoints", error);
     if (error)
-      throw UserError(Exit::machine, "E073", o.run.directory,
+      throw UserError(Exit::machine, "E073", o_.run.directory,
                       "the run directory cannot be made: " + error.message(),
                       "check permissions, or give run.directory");
-    auto lock = std::make_unique<base::DirectoryLock>(o.run.directory);
-    base::log::open_file((fs::path(o.run.directory) / "run.log").string());
+    auto lock = std::make_unique<base::DirectoryLock>(o_.run.directory);
+    base::log::open_file((fs::path(o_.run.directory) / "run.log").string());
     return lock;
+  }
+  // Writer 0 removes what a killed run left, before the others begin.
+  void make_writer() {
+    checkpoint::WriterOptions w{fs::path(o_.run.directory) / "checkpoints", o_.checkpoint.keep_last,
+                                o_.checkpoint.keep_every};
+    w.writer = ranks_.world().rank(), w.writers = ranks_.world().size();
+    if (ranks_.first()) writer_ = std::make_unique<checkpoint::Writer>(w);
+    ranks_.world().barrier({"start of the writers"});
+    if (!writer_) writer_ = std::make_unique<checkpoint::Writer>(w);
   }
   static data::SamplerOptions sampler_options(const Options &o) {
     data::SamplerOptions s;
@@ -142,7 +117,7 @@ private:
   void load() {
     auto &ctx = trainer_.context();
     state_.counters.cursor = sampler_.start();
-    if (auto reader = find_restart(o_, launch_)) {
+    if (const auto reader = together(ranks_, [&] { return find_restart(o_, launch_.restart); })) {
       check_same_model(*reader);
       state_.read(ctx, *reader, false);
       companions_ = reader->companions();
@@ -153,11 +128,12 @@ private:
     } else {
       model::initialise(ctx, layout_, static_cast<std::uint64_t>(o_.run.seed), state_.master);
       if (!o_.run.init_from.empty()) {
-        const auto source = checkpoint::Reader::open(o_.run.init_from);
-        check_same_model(source);
-        state_.read(ctx, source, true);
-        companions_ = source.companions();
-        base::log::info("weights from {} (step {})", source.directory().string(), source.step());
+        const auto source = together(
+            ranks_, [&] { return std::optional(checkpoint::Reader::open(o_.run.init_from)); });
+        check_same_model(*source);
+        state_.read(ctx, *source, true);
+        companions_ = source->companions();
+        base::log::info("weights from {} (step {})", source->directory().string(), source->step());
       }
       if (state_.average.extent(0) > 0)
         Kokkos::deep_copy(state_.average,
@@ -175,6 +151,7 @@ private:
     const auto counts = arch::count_parameters(o_.dims);
     flops_per_token_ = static_cast<double>(
         arch::flops_per_token(o_.dims, o_.batch.sequence, arch::Attention::causal).total());
+    if (!ranks_.first()) return;
     base::write_file_atomic(fs::path(o_.run.directory) / "echo.txt", launch_.echo, Exit::machine,
                             "E072");
     base::write_file_atomic(fs::path(o_.run.directory) / "deck.toml", launch_.resolved_deck,
@@ -182,7 +159,10 @@ private:
     base::log::info("{}: {} parameters ({} activated), MTP {} more; {} threads", o_.deck_name,
                     base::text::with_commas(counts.main), base::text::with_commas(counts.activated),
                     base::text::with_commas(counts.mtp), tensor::Exec().concurrency());
-    peak_ = gemm_peak(trainer_.context(), o_);
+    if (!ranks_.alone())
+      base::log::info("{} ranks on {} node(s): dp {}, ep {}, pp {}", ranks_.world().size(),
+                      ranks_.mesh().nodes(), o_.parallel.dp, o_.parallel.ep, o_.parallel.pp);
+    peak_ = static_cast<double>(ranks_.world().size()) * gemm_peak(trainer_.context(), o_);
     base::log::info("GEMM peak measured now: {:.0f} GFLOP/s in {}; {:.1f} MFLOP a token",
                     peak_ / 1e9, o_.precision.compute == Compute::bf16 ? "bf16" : "f32",
                     flops_per_token_ / 1e6);
@@ -229,10 +209,30 @@ private:
   std::string stop_asked(double step_seconds) {
     if (const auto signal = requests_.signal(); !signal.empty()) return signal;
     longest_step_ = std::max(longest_step_, step_seconds);
-    if (o_.run.wall_clock > 0 &&
-        clock_.seconds() + 2 * longest_step_ + 2 * writer_.last_seconds() + 1 > o_.run.wall_clock)
+    if (o_.run.wall_clock > 0 && ranks_.first() &&
+        clock_.seconds() + 2 * longest_step_ + 2 * writer_->last_seconds() + 1 > o_.run.wall_clock)
       return "wall clock";
     return "";
+  }
+
+  // What is to be done behind this step: a signal that any rank got, rank 0's clock and its file checkpoint_now.
+  struct Wishes {
+    std::string stop;
+    bool checkpoint = false;
+  };
+  Wishes agree(const std::string &mine) {
+    static constexpr const char *kReasons[] = {"", "wall clock", "SIGUSR1", "SIGINT", "SIGTERM"};
+    const bool due = ranks_.first() && checkpoint_wanted();
+    if (ranks_.alone()) return {mine, due};
+    std::int64_t values[2] = {0, due ? 1 : 0};
+    for (std::size_t i = 0; i < std::size(kReasons); ++i)
+      if (mine == kReasons[i]) values[0] = static_cast<std::int64_t>(i);
+    ranks_.world().all_reduce_max(values, {"what is to be done"});
+    return {kReasons[values[0]], values[1] != 0};
+  }
+  bool checkpoint_wanted() const {
+    return checkpoint_asked(o_.run.directory) ||
+           (o_.checkpoint.every_time > 0 && since_checkpoint_.seconds() > o_.checkpoint.every_time);
   }
 
   // What the deck says about a bad step: "" to go on.
@@ -243,8 +243,9 @@ private:
                           state_.counters.mean_loss)
             : fmt::format("not finite (loss {}, gradient norm {}); first in {}", r.loss,
                           r.grad_norm, r.where.empty() ? "the losses" : r.where);
-    base::log::warn("step {}: {}; samples {} to {}", state_.counters.step, what, r.first_sample,
-                    r.first_sample + r.samples - 1);
+    if (ranks_.first())
+      base::log::warn("step {}: {}; samples {} to {}", state_.counters.step, what, r.first_sample,
+                      r.first_sample + r.samples - 1);
     if (o_.train.on_bad_loss == BadLoss::stop) {
       failure_ = what;
       return "numbers";
@@ -254,8 +255,9 @@ private:
   }
 
   std::string roll_back(const StepReport &r) {
-    writer_.wait();
-    auto reader = checkpoint::Reader::newest(o_.run.directory);
+    writer_->wait();
+    const auto reader =
+        together(ranks_, [&] { return checkpoint::Reader::newest(o_.run.directory); });
     if (!reader || ++roll_backs_[reader->step()] > o_.train.roll_backs) {
       failure_ = reader
                      ? fmt::format("{} roll-backs to step {}", o_.train.roll_backs, reader->step())
@@ -268,28 +270,26 @@ private:
     state_.read(trainer_.context(), *reader, false);
     state_.counters.avoid = avoid, state_.counters.rolled_back = rolled;
     trainer_.weights_changed();
-    base::log::warn("rolled back to step {}; samples {} to {} will be left out",
-                    state_.counters.step, r.first_sample, r.first_sample + r.samples - 1);
+    if (ranks_.first())
+      base::log::warn("rolled back to step {}; samples {} to {} will be left out",
+                      state_.counters.step, r.first_sample, r.first_sample + r.samples - 1);
     return "";
   }
 
   // Seconds that the training stood still.
-  double checkpoint_if_due(const std::string &reason) {
+  double checkpoint_if_due(const std::string &reason, bool wanted) {
     const auto step = state_.counters.step;
-    const bool asked = checkpoint_asked(o_.run.directory);
     const bool by_step = o_.checkpoint.every > 0 && step % o_.checkpoint.every == 0;
-    const bool by_time =
-        o_.checkpoint.every_time > 0 && since_checkpoint_.seconds() > o_.checkpoint.every_time;
     const bool at_stop = !reason.empty() && reason != "numbers" &&
                          (reason != "all steps done" || o_.checkpoint.at_end);
-    if (!(asked || by_step || by_time || at_stop) || step == last_checkpoint_) return 0;
+    if (!(wanted || by_step || at_stop) || step == last_checkpoint_) return 0;
     const base::Stopwatch stall;
     write_checkpoint();
     return stall.seconds();
   }
 
   void write_checkpoint() {
-    writer_.wait(); // the copies below belong to the writer until it is done
+    writer_->wait(); // the copies below belong to the writer until it is done
     checkpoint::Snapshot s;
     s.step = state_.counters.step;
     s.deck = launch_.resolved_deck;
@@ -301,8 +301,14 @@ private:
                                   Exit::data, "E100");
     s.companions = companions_;
     s.sections = state_.sections(trainer_.context(), true);
-    s.state_hash = checkpoint::state_hash(s.sections);
-    writer_.start(std::move(s));
+    if (ranks_.alone()) {
+      s.state_hash = checkpoint::state_hash(s.sections);
+    } else {
+      s.whole = state_.whole();
+      s.attempt = ranks_.world().all_gather_text(ranks_.first() ? checkpoint::new_attempt() : "",
+                                                 {"start of a checkpoint"})[0];
+    }
+    writer_->start(std::move(s));
     last_checkpoint_ = state_.counters.step;
     since_checkpoint_ = base::Stopwatch();
   }
@@ -316,16 +322,16 @@ private:
   }
 
   int finish(const std::string &reason) {
-    writer_.wait();
-    if (writer_.last_bytes() > 0)
+    writer_->wait();
+    if (writer_->last_bytes() > 0)
       base::log::info("checkpoint of step {}: {} in {:.2f} s", last_checkpoint_,
-                      base::text::bytes(static_cast<std::int64_t>(writer_.last_bytes())),
-                      writer_.last_seconds());
+                      base::text::bytes(static_cast<std::int64_t>(writer_->last_bytes())),
+                      writer_->last_seconds());
     base::log::info("memory: {} planned (state, gradients, arena), {} measured at most",
                     base::text::bytes(static_cast<std::int64_t>(trainer_.planned_bytes())),
                     base::text::bytes(peak_resident_bytes()));
     const auto &c = state_.counters;
-    if (c.skipped > 0 || c.rolled_back > 0)
+    if (ranks_.first() && (c.skipped > 0 || c.rolled_back > 0))
       base::log::warn("{} steps skipped, {} roll-backs", c.skipped, c.rolled_back);
     const std::string said = reason == "numbers" ? "numbers: " + failure_ : reason;
     base::log::info("stopped: {} | state hash {}", said, state_.hash(trainer_.context()));
@@ -338,14 +344,14 @@ private:
   const Launch &launch_;
   base::Stopwatch clock_, since_checkpoint_;
   StopRequests requests_;
-  std::unique_ptr<base::DirectoryLock> lock_;
-  data::Sampler sampler_;
   Ranks ranks_;
   model::Layout layout_;
+  std::unique_ptr<base::DirectoryLock> lock_;
+  data::Sampler sampler_;
   State state_;
   ShardSource source_;
   Trainer<A> trainer_;
-  checkpoint::Writer writer_;
+  std::unique_ptr<checkpoint::Writer> writer_;
   std::map<std::int64_t, std::int64_t> roll_backs_;
   std::vector<std::pair<std::string, std::string>> companions_; // files that travel with the model
   std::string failure_;

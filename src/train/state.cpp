@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/state.hpp"
 
+#include "checkpoint/block_hashes.hpp"
+
 namespace train {
 
 using checkpoint::Item, checkpoint::Section, checkpoint::Type;
@@ -8,16 +10,37 @@ using tensor::Vec;
 
 namespace {
 
-// Items of one flat buffer, a tensor each.
-template <class T>
-Section section_of(const char *name, const model::Layout &layout, T *data, bool trained_only) {
+template <class T> constexpr Type type_of() {
+  return std::is_same_v<T, float> ? Type::f32 : Type::bf16;
+}
+
+// The owned pieces of a flat buffer. at(piece): where a piece lies in it.
+template <class T, class At>
+Section section_of(const char *name, const Ownership &ownership, T *data, bool trained_only,
+                   const At &at) {
   Section s;
   s.name = name;
-  for (const auto &slot : layout.slots())
-    if (!trained_only || slot.spec.trained())
-      s.items.push_back(Item{slot.spec.name, slot.spec.shape,
-                             std::is_same_v<T, float> ? Type::f32 : Type::bf16,
-                             data + slot.offset});
+  for (const Owned &piece : ownership.pieces()) {
+    const model::Slot &slot = *piece.slot;
+    if (trained_only && !slot.spec.trained()) continue;
+    Item item{slot.spec.name, slot.global_shape, type_of<T>(), data + at(piece)};
+    item.first = slot.first + piece.begin, item.count = piece.end - piece.begin;
+    s.items.push_back(std::move(item));
+  }
+  return s;
+}
+tensor::Index in_layout(const Owned &piece) { return piece.slot->offset + piece.begin; }
+tensor::Index in_moments(const Owned &piece) { return piece.at; }
+
+// All that a rank holds of the weights: whole tensors, or its experts.
+Section held(const char *name, const model::Layout &layout, float *data) {
+  Section s;
+  s.name = name;
+  for (const model::Slot &slot : layout.slots()) {
+    Item item{slot.spec.name, slot.global_shape, Type::f32, data + slot.offset};
+    item.first = slot.first, item.count = slot.size;
+    s.items.push_back(std::move(item));
+  }
   return s;
 }
 
@@ -65,7 +88,7 @@ Counters Counters::from_json(const nlohmann::json &j) {
 }
 
 State::State(const Options &options, const Ranks &ranks, const model::Layout &where)
-    : layout(where), ownership(ranks, where), master("train::master", where.size()) {
+    : layout(where), ownership(ranks, where), master("train::master", where.size()), ranks_(ranks) {
   if (options.optimizer.moments == optim::MomentType::bf16) {
     first.bf16 = Vec<numerics::bf16>("train::first_moment", ownership.moments());
     second.bf16 = Vec<numerics::bf16>("train::second_moment", ownership.moments());
@@ -78,18 +101,22 @@ State::State(const Options &options, const Ranks &ranks, const model::Layout &wh
 
 std::vector<Section> State::sections(tensor::Context &ctx, bool with_copies) {
   std::vector<Section> all;
-  all.push_back(
-      section_of("weights", layout, host_data(ctx, master, copies_.master, with_copies), false));
+  all.push_back(section_of("weights", ownership,
+                           host_data(ctx, master, copies_.master, with_copies), false, in_layout));
   if (bf16_moments()) {
-    all.push_back(section_of("first_moment", layout,
-                             host_data(ctx, first.bf16, copies_.first_bf16, with_copies), true));
-    all.push_back(section_of("second_moment", layout,
-                             host_data(ctx, second.bf16, copies_.second_bf16, with_copies), true));
+    all.push_back(section_of("first_moment", ownership,
+                             host_data(ctx, first.bf16, copies_.first_bf16, with_copies), true,
+                             in_moments));
+    all.push_back(section_of("second_moment", ownership,
+                             host_data(ctx, second.bf16, copies_.second_bf16, with_copies), true,
+                             in_moments));
   } else {
-    all.push_back(section_of("first_moment", layout,
-                             host_data(ctx, first.f32, copies_.first, with_copies), true));
-    all.push_back(section_of("second_moment", layout,
-                             host_data(ctx, second.f32, copies_.second, with_copies), true));
+    all.push_back(section_of("first_moment", ownership,
+                             host_data(ctx, first.f32, copies_.first, with_copies), true,
+                             in_moments));
+    all.push_back(section_of("second_moment", ownership,
+                             host_data(ctx, second.f32, copies_.second, with_copies), true,
+                             in_moments));
   }
   if (average.extent(0) > 0) {
     float *data = average.data();
@@ -101,7 +128,7 @@ std::vector<Section> State::sections(tensor::Context &ctx, bool with_copies) {
       Kokkos::deep_copy(copies_.average, average);
       data = copies_.average.data();
     }
-    all.push_back(section_of("average", layout, data, false));
+    all.push_back(section_of("average", ownership, data, false, in_layout));
   }
   Section progress;
   progress.name = "counters";
@@ -113,15 +140,21 @@ std::vector<Section> State::sections(tensor::Context &ctx, bool with_copies) {
 
 void State::read(tensor::Context &ctx, const checkpoint::Reader &reader, bool weights_only) {
   auto wanted = sections(ctx, !tensor::kOnHost);
+  const bool all_here = ranks_.alone(); // else others read the rest
   bool average_missing = weights_only;
   for (const Section &section : wanted) {
     if (weights_only && section.name != "weights") continue;
     if (section.name == "counters") {
       counters = Counters::from_json(reader.scalars("counters"));
-    } else if (section.name == "average" && !reader.has("average")) {
-      average_missing = true; // switched on since
+    } else if (section.name == "weights") {
+      float *to = tensor::kOnHost ? master.data() : copies_.master.data();
+      reader.read("weights", held("weights", layout, to).items, all_here);
+    } else if (section.name == "average") {
+      average_missing = !reader.has("average"); // switched on since
+      if (!average_missing)
+        reader.read("average", held("average", layout, average.data()).items, all_here);
     } else {
-      reader.read(section.name, section.items);
+      reader.read(section.name, section.items, all_here);
     }
   }
   if constexpr (!tensor::kOnHost) {
@@ -138,8 +171,33 @@ void State::read(tensor::Context &ctx, const checkpoint::Reader &reader, bool we
   tensor::fence(ctx, "train::state::read"); // reason: start of a run
 }
 
+std::vector<Section> State::whole() const {
+  std::vector<Section> all;
+  const auto add = [&](const char *name, Type type, bool trained_only) {
+    Section s;
+    s.name = name;
+    for (const auto &spec : arch::registry(layout.dims()))
+      if (!trained_only || spec.trained()) s.items.push_back({spec.name, spec.shape, type});
+    all.push_back(std::move(s));
+  };
+  const Type moment = bf16_moments() ? Type::bf16 : Type::f32;
+  add("weights", Type::f32, false);
+  add("first_moment", moment, true);
+  add("second_moment", moment, true);
+  if (average.extent(0) > 0) add("average", Type::f32, false);
+  Section progress;
+  progress.name = "counters";
+  progress.scalars = counters.to_json();
+  all.push_back(progress);
+  return all;
+}
+
 std::string State::hash(tensor::Context &ctx) {
-  return checkpoint::state_hash(sections(ctx, false));
+  const auto mine = sections(ctx, false);
+  if (ranks_.alone()) return checkpoint::state_hash(mine);
+  const auto lists =
+      ranks_.world().all_gather_text(checkpoint::BlockHashes::of(mine), {"state hash"});
+  return ranks_.first() ? checkpoint::fold(whole(), lists) : "";
 }
 
 std::size_t State::device_bytes() const {

@@ -44,16 +44,20 @@ public:
   optim::HostFloats average; // empty without [average]
   Counters counters;
 
-  // Sections whose items point to host memory: to the live buffers where the host reaches them, otherwise to copies made here.
+  // Sections of this rank's pieces, whose items point to host memory: to the live buffers where the host reaches them, otherwise to copies made here.
   // with_copies: always to copies, which stay unchanged while training goes on.
   std::vector<checkpoint::Section> sections(tensor::Context &ctx, bool with_copies);
   // Fills the state from a checkpoint: everything, or the weights alone (moments, counters and average stay as they are).
   void read(tensor::Context &ctx, const checkpoint::Reader &reader, bool weights_only);
+  // Of the whole state, on all ranks together; rank 0 has it.
   std::string hash(tensor::Context &ctx);
+  // All sections with their global tensors, without data: what many writers agree on.
+  std::vector<checkpoint::Section> whole() const;
   std::size_t device_bytes() const;
   bool bf16_moments() const { return second.bf16.extent(0) > 0; }
 
 private:
+  const Ranks &ranks_;
   struct Copies {
     Kokkos::View<float *, Kokkos::HostSpace> master, first, second, average;
     Kokkos::View<numerics::bf16 *, Kokkos::HostSpace> first_bf16, second_bf16;

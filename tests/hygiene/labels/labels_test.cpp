@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/random.hpp"
+#include "comm/loopback/loopback.hpp"
 #include "tests/support/kokkos_listener.hpp"
 #include "train/step.hpp"
 
@@ -97,10 +98,12 @@ template <class A> void listen(const std::vector<std::string> &overrides) {
   deck::Deck deck = deck::Deck::parse(kDeck, "labels.toml", overrides);
   const train::Options options = train::read_options(deck);
   const RandomTokens source;
+  const auto world = comm::loopback::alone(std::make_shared<comm::Terms>());
   KokkosListener listener;
-  const model::Layout layout(options.dims);
-  train::State state(options, layout);
-  train::Trainer<A> trainer(options, state, source);
+  const train::Ranks ranks(options, *world);
+  const model::Layout layout(options.dims, ranks.share());
+  train::State state(options, ranks, layout);
+  train::Trainer<A> trainer(options, ranks, state, source);
   model::initialise(trainer.context(), layout, 1, state.master);
   trainer.weights_changed();
   ASSERT_EQ(trainer.step().verdict, train::Verdict::good);

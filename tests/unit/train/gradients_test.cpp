@@ -91,8 +91,10 @@ TEST_P(GradientTree, FollowsTheLaw) {
   expect("final_norm", [&](const Index i) { return sum(0, i); });
   expect("layers.1.mla.w_o", [&](const Index i) { return sum(1, i); });
   for (int use = 0; use < 3; ++use) {
-    expect("embedding", [&](const Index i) { return sum(2 + use, i); }, use);
-    expect("head", [&](const Index i) { return sum(5 + use, i); }, use);
+    expect(
+        "embedding", [&](const Index i) { return sum(2 + use, i); }, use);
+    expect(
+        "head", [&](const Index i) { return sum(5 + use, i); }, use);
   }
   expect("layers.0.ffn.w_up", [](Index) { return 0.0F; });
 }

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What must be true before a run takes memory or touches a disk.
+#include "train/owned.hpp"
+
+namespace train {
+
+// As many ranks as the deck asks for: E077. Gives the options back.
+const Options &require_ranks(const Options &options, const comm::Communicator &world);
+
+// What this rank will need fits into what its machine has free: E076.
+template <class A>
+void require_memory(const Options &options, const Ranks &ranks, const model::Layout &layout);
+
+} // namespace train
