@@ -59,7 +59,7 @@ int train_together(const train::Options &options, const train::Launch &launch) {
     if (!session.parallel()) throw;
     const auto *fault = dynamic_cast<const base::UserError *>(&error);
     // What all ranks find is told by the first; the others speak when it has had its time.
-    if (!session.speaks()) std::this_thread::sleep_for(std::chrono::seconds(1));
+    if (!session.speaks()) std::this_thread::sleep_for(std::chrono::milliseconds(2500));
     base::log::error("rank {}: {}", session.world().rank(), error.what());
     base::log::flush();
     comm::abort_all(static_cast<int>(fault ? fault->code() : base::Exit::fault));
