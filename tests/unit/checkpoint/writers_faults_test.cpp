@@ -238,7 +238,7 @@ TEST(Writers, PiecesThatDoNotFitAreRefused) {
 TEST_F(WritersFaults, DamagedOrMissingShard) {
   ASSERT_EQ(put_many(scratch_.path(), 2, kThree), all_well(3));
   const fs::path place = scratch_ / "step-00000002", shard = place / "state-00001.h5";
-  const auto &pieces = Reader::open(place).manifest()["sections"][1]["tensors"][0]["pieces"];
+  const auto pieces = Reader::open(place).manifest()["sections"][1]["tensors"][0]["pieces"];
   std::size_t offset = 0;
   std::int64_t first = 0;
   for (const auto &p : pieces)
