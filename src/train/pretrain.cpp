@@ -32,6 +32,19 @@ double gemm_peak(tensor::Context &ctx, const Options &o) {
   return numerics::measure_gemm_peak(ctx, o.precision.compute == Compute::bf16, 1024);
 }
 
+// A launcher that ends a run sends SIGTERM: whoever waits for another then tells what for, and goes.
+class StopWaits {
+public:
+  StopWaits(comm::Terms &terms, const StopRequests &requests) : terms_(terms) {
+    terms.stop_when([&requests] { return requests.signal() == "SIGTERM"; });
+  }
+  ~StopWaits() { terms_.stop_when({}); }
+  StopWaits(const StopWaits &) = delete;
+
+private:
+  comm::Terms &terms_;
+};
+
 template <class A> class Run {
 public:
   Run(const Options &options, const Launch &launch, comm::Communicator &world)
@@ -345,6 +358,7 @@ private:
   base::Stopwatch clock_, since_checkpoint_;
   StopRequests requests_;
   Ranks ranks_;
+  StopWaits stop_waits_{ranks_.world().terms(), requests_};
   model::Layout layout_;
   std::unique_ptr<base::DirectoryLock> lock_;
   data::Sampler sampler_;

@@ -5,6 +5,7 @@
 #include <csignal>
 
 #include <chrono>
+#include <fstream>
 #include <thread>
 
 #include "tests/support/mpirun.hpp"
@@ -92,6 +93,53 @@ TEST_F(ManyRanks, ASignalStopsAllInGoodOrderAndAnotherLayoutFinishes) {
   const auto straight = run(kLayouts[0], "straight", {"train.steps=" + end});
   EXPECT_EQ(finished.code, 0) << finished.output;
   EXPECT_EQ(support::state_hash(finished.output), support::state_hash(straight.output));
+}
+
+// Processes of the program (not of its launcher) that work in a directory.
+std::vector<int> ranks_of(const std::string &directory) {
+  std::vector<int> found;
+  for (const auto &entry : std::filesystem::directory_iterator("/proc")) {
+    const std::string name = entry.path().filename().string();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    std::ifstream file(entry.path() / "cmdline");
+    const std::string line((std::istreambuf_iterator<char>(file)), {});
+    if (line.starts_with(support::hadal()) &&
+        line.find("run.directory=" + directory + '\0') != std::string::npos)
+      found.push_back(std::stoi(name));
+  }
+  return found;
+}
+
+TEST_F(ManyRanks, AKilledRankEndsAllWithADiagnosisAndAnotherLayoutFinishes) {
+  const Layout eight{
+      "eight",
+      8,
+      {"parallel.dp=4", "parallel.ep=2", "parallel.pp=2", "parallel.schedule=dualpipe"}};
+  for (const std::size_t victim : {0U, 5U}) {
+    const std::string directory = "killed_" + std::to_string(victim);
+    support::Child child(command(eight, directory, {"train.steps=400", "checkpoint.every=2"}),
+                         tiny->folder());
+    const auto first = tiny->at(directory + "/checkpoints/step-00000002/DONE");
+    for (int i = 0; i < 1200 && !std::filesystem::exists(first) && child.running(); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    const auto ranks = ranks_of(directory);
+    ASSERT_EQ(ranks.size(), 8U);
+    ::kill(ranks[victim], SIGKILL);
+    const auto ended = child.wait(60);
+    EXPECT_NE(ended.code, 0);
+    EXPECT_FALSE(ended.timed_out) << ended.output;
+    EXPECT_NE(ended.output.find("asked to stop"), std::string::npos) << ended.output;
+    for (int i = 0; i < 100 && !ranks_of(directory).empty(); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    EXPECT_TRUE(ranks_of(directory).empty()) << "orphans";
+    const auto steps = support::column(tiny->at(directory + "/history.csv"), "step");
+    const std::string end = std::to_string(std::stol(steps.back()) + 2);
+    const auto finished = run(kLayouts[4], directory, {"train.steps=" + end});
+    const auto straight =
+        run(kLayouts[0], "straight_" + std::to_string(victim), {"train.steps=" + end});
+    EXPECT_EQ(finished.code, 0) << finished.output;
+    EXPECT_EQ(support::state_hash(finished.output), support::state_hash(straight.output));
+  }
 }
 
 TEST_F(ManyRanks, WrongNumbersOfRanksAreTold) {
