@@ -94,18 +94,19 @@ void place(std::vector<Tensor> &tensors, const std::string &message) {
 
 } // namespace
 
-double global_squares(tensor::Context &ctx, const Ranks &ranks, const arch::Dims &dims,
-                      const Ownership &ownership, const Exchange &exchange,
-                      optim::SquareSum &square_sum) {
+GlobalNorm::GlobalNorm(const arch::Dims &dims) {
+  for (const auto &spec : arch::registry(dims)) tensors_.push_back({spec.size(), spec.trained()});
+}
+
+double GlobalNorm::squares(tensor::Context &ctx, const Ranks &ranks, const Ownership &ownership,
+                           const Exchange &exchange, optim::SquareSum &square_sum) const {
   std::vector<Tensor> tensors;
-  std::vector<bool> trained;
-  for (const auto &spec : arch::registry(dims)) {
+  for (const Extent &extent : tensors_) {
     Tensor t;
-    t.size = spec.size();
+    t.size = extent.size;
     t.blocks.assign(static_cast<std::size_t>((t.size + optim::kNormBlock - 1) / optim::kNormBlock),
                     0.0);
     tensors.push_back(std::move(t));
-    trained.push_back(spec.trained());
   }
   const std::string mine = describe(ctx, ownership, exchange, square_sum);
   for (const std::string &message : ranks.world().all_gather_text(mine, {"gradient norm"}))
@@ -113,7 +114,7 @@ double global_squares(tensor::Context &ctx, const Ranks &ranks, const arch::Dims
   double sum = 0;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     Tensor &t = tensors[i];
-    if (!trained[i]) continue;
+    if (!tensors_[i].trained) continue;
     for (const auto &[block, values] : t.cut)
       t.blocks[static_cast<std::size_t>(block)] =
           optim::block_squares(values.data(), static_cast<Index>(values.size()));

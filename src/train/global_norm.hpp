@@ -8,9 +8,19 @@
 
 namespace train {
 
-// Sum of squares over all tensors in registry order.
-double global_squares(tensor::Context &ctx, const Ranks &ranks, const arch::Dims &dims,
-                      const Ownership &ownership, const Exchange &exchange,
-                      optim::SquareSum &square_sum);
+class GlobalNorm {
+public:
+  explicit GlobalNorm(const arch::Dims &dims); // lists the tensors once
+  // Sum of squares over all trained tensors in registry order.
+  double squares(tensor::Context &ctx, const Ranks &ranks, const Ownership &ownership,
+                 const Exchange &exchange, optim::SquareSum &square_sum) const;
+
+private:
+  struct Extent {
+    tensor::Index size;
+    bool trained;
+  };
+  std::vector<Extent> tensors_;
+};
 
 } // namespace train

@@ -19,8 +19,7 @@ comm::Communicator &replicas_of(const Chunk &chunk, const Slot &slot) {
   return of_experts(slot) ? *chunk.expert_replicas : *chunk.replicas;
 }
 // The tensor's own stage; a copy of the embedding belongs to another.
-bool owns(const Ranks &ranks, const Chunk &chunk, const arch::Dims &dims, const Slot &slot) {
-  (void)ranks;
+bool owns(const Chunk &chunk, const arch::Dims &dims, const Slot &slot) {
   if (slot.copy || !chunk.part.holds(dims, slot.spec)) return false;
   return slot.spec.name != "embedding" || chunk.part.embedding;
 }
@@ -35,7 +34,7 @@ comm::Cut Ownership::cut(const Chunk &chunk, const Slot &slot) const {
 Ownership::Ownership(const Ranks &ranks, const model::Layout &layout) {
   for (const Slot &slot : layout.slots())
     for (const Chunk &chunk : ranks.chunks()) {
-      if (!owns(ranks, chunk, layout.dims(), slot)) continue;
+      if (!owns(chunk, layout.dims(), slot)) continue;
       const comm::Cut cut = this->cut(chunk, slot);
       const auto me = static_cast<std::size_t>(replicas_of(chunk, slot).rank());
       const Owned piece{&slot, cut.begin[me], cut.begin[me + 1], moments_};
@@ -83,7 +82,7 @@ std::vector<comm::Part> Exchange::parts(std::size_t c, bool experts) const {
 
 std::size_t Exchange::chunk_of(const Slot &slot) const {
   for (std::size_t c = 0; c < ranks_.chunks().size(); ++c)
-    if (owns(ranks_, ranks_.chunks()[c], layout_.dims(), slot)) return c;
+    if (owns(ranks_.chunks()[c], layout_.dims(), slot)) return c;
   HADAL_CHECK(false, "{} belongs to no stage of this rank", slot.spec.name);
   return 0;
 }
@@ -98,9 +97,6 @@ Vec<float> Exchange::gradient(const Owned &piece) const {
 void Exchange::add_uses(tensor::Context &ctx) {
   if (layout_.uses() == 1) return;
   const auto &chunks = ranks_.chunks();
-  const schedule::Program shape =
-      schedule::build(ranks_.kind(), ranks_.mesh().place.pp,
-                      schedule::least_micro_batches(ranks_.kind(), ranks_.mesh().place.pp));
   for (const Slot &slot : layout_.slots()) {
     const bool head = slot.spec.name == "head";
     if (!head && slot.spec.name != "embedding") continue;
@@ -126,14 +122,14 @@ void Exchange::add_uses(tensor::Context &ctx) {
                         piece(to, 0));
         } else if (sends) {
           const auto data = piece(from, use);
-          ranks_.mesh().pp->send(shape.rank_of(0, direction), tag, data.data(),
+          ranks_.mesh().pp->send(ranks_.rank_of(0, direction), tag, data.data(),
                                  data.size() * sizeof(float), what);
         } else if (receives) {
           const auto total = piece(to, 0);
           const Vec<float> part(scratch_.data(), total.size());
           HADAL_CHECK(total.size() <= scratch_.size() || total.size() == 0, "scratch of {} for {}",
                       scratch_.size(), total.size());
-          ranks_.mesh().pp->recv(shape.rank_of(ranks_.stages() - 1, direction), tag, part.data(),
+          ranks_.mesh().pp->recv(ranks_.rank_of(ranks_.stages() - 1, direction), tag, part.data(),
                                  part.size() * sizeof(float), what);
           numerics::add(ctx, "train::exchange::uses", Vec<const float>(part), total);
         }
@@ -177,7 +173,7 @@ void Exchange::spread(tensor::Context &ctx, Vec<float> master) {
       if (comm.size() == 1) continue;
       std::vector<comm::Pieces> pieces;
       for (const Slot &slot : layout_.slots())
-        if (of_experts(slot) == experts && slot.spec.trained() && owns(ranks_, chunk, dims, slot))
+        if (of_experts(slot) == experts && slot.spec.trained() && owns(chunk, dims, slot))
           pieces.push_back(
               {master.data() + slot.offset, sizeof(float), ownership_.cut(chunk, slot)});
       comm::all_gather(ctx, comm, pieces, {"weights"});

@@ -155,9 +155,9 @@ template <class A> typename Pipeline<A>::Slot &Pipeline<A>::slot_of(const Piece 
 }
 
 // Is a neighbouring stage on this rank too (the turn of a V)?
-template <class A> bool Pipeline<A>::local(const Step &step, const Piece &piece, int stage) const {
+template <class A> bool Pipeline<A>::local(const Piece &piece, int stage) const {
   return stage >= 0 && stage < ranks_.stages() &&
-         step.program.rank_of(stage, piece.direction) == ranks_.mesh().place.pp_rank;
+         ranks_.rank_of(stage, piece.direction) == ranks_.mesh().place.pp_rank;
 }
 
 template <class A>
@@ -185,7 +185,7 @@ template <class A> void Pipeline<A>::forward(Context &ctx, const Piece &piece, S
       ctx, std::span(step.samples)
                .subspan(static_cast<std::size_t>(m * per), static_cast<std::size_t>(per)));
   slot.scope.emplace(slot.arena);
-  if (ranks_.stages() > 1 && local(step, piece, stage - 1))
+  if (ranks_.stages() > 1 && local(piece, stage - 1))
     Kokkos::deep_copy(
         ctx.exec, slot.x_TD,
         slot_of({1 - piece.chunk, piece.micro_batch, piece.direction}).tape.x_TD.back());
@@ -207,7 +207,7 @@ void Pipeline<A>::backward(Context &ctx, const Piece &piece, Step &step, bool wi
     stages_[c].backward_input(ctx, slot.arena, step.weights, slot.batch, step.scales, slot.dy_TD,
                               slot.tape, slot.dx_TD);
   }
-  if (ranks_.stages() > 1 && local(step, piece, stage - 1))
+  if (ranks_.stages() > 1 && local(piece, stage - 1))
     Kokkos::deep_copy(
         ctx.exec, slot_of({1 - piece.chunk, piece.micro_batch, piece.direction}).dy_TD, slot.dx_TD);
   // All that a loss is made of stands by now.
@@ -291,16 +291,13 @@ double Pipeline<A>::evaluate(Context &ctx, const model::Weights<A> &weights,
   comm::wait_all(slot.sends);
   slot.sends.clear();
   slot.scope.reset();
-  const Program shape =
-      ranks_.program(schedule::least_micro_batches(ranks_.kind(), ranks_.mesh().place.pp) *
-                     ranks_.mesh().place.dp);
   const int me = ranks_.mesh().place.pp_rank;
   const Mat<A> border(slot.x_TD.data(), batch.main.samples * batch.main.rows, options_.dims.model);
   const std::size_t bytes = border.size() * sizeof(A);
   double sum = 0;
   for (int stage = 0; stage < ranks_.stages(); ++stage) {
-    const int rank = shape.rank_of(stage, 0);
-    const int before = stage > 0 ? shape.rank_of(stage - 1, 0) : rank;
+    const int rank = ranks_.rank_of(stage, 0);
+    const int before = stage > 0 ? ranks_.rank_of(stage - 1, 0) : rank;
     if (before == me && rank != me) {
       tensor::fence(ctx, "train::pipeline::evaluate"); // reason: the array leaves this rank
       ranks_.mesh().pp->send(rank, 0, border.data(), bytes, {"validation"});
@@ -312,7 +309,7 @@ double Pipeline<A>::evaluate(Context &ctx, const model::Weights<A> &weights,
         sum = stages_[c].evaluate(ctx, slot.arena, weights, batch, border, border).main;
   }
   if (ranks_.stages() > 1) {
-    const int last = shape.rank_of(ranks_.stages() - 1, 0);
+    const int last = ranks_.rank_of(ranks_.stages() - 1, 0);
     ranks_.mesh().pp->broadcast(last, &sum, sizeof(sum), {"validation"});
   }
   return sum;

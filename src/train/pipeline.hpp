@@ -75,7 +75,7 @@ private:
   void close_if_last(tensor::Context &ctx, const schedule::Piece &piece, const Step &step,
                      bool of_forward);
   void message(tensor::Context &ctx, const schedule::Action &action, const Step &step);
-  bool local(const Step &step, const schedule::Piece &piece, int stage) const;
+  bool local(const schedule::Piece &piece, int stage) const;
 
   const Options &options_;
   const Ranks &ranks_;

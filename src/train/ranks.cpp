@@ -50,14 +50,13 @@ Ranks::Ranks(const Options &o, comm::Communicator &world) {
   const int pp = mesh_.place.pp, rank = mesh_.place.pp_rank, dp_rank = mesh_.place.dp_rank;
   stages_ = schedule::stages_for(kind_, pp);
   const auto parts = cut_into_stages(o.dims, stages_);
-  const schedule::Program shape =
-      schedule::build(kind_, pp, schedule::least_micro_batches(kind_, pp), o.deck_name);
+  shape_ = schedule::build(kind_, pp, schedule::least_micro_batches(kind_, pp), o.deck_name);
   share_.ep = mesh_.place.ep, share_.ep_rank = mesh_.place.ep_rank;
-  for (int c = 0; c < shape.chunks; ++c) {
+  for (int c = 0; c < shape_.chunks; ++c) {
     Chunk chunk;
-    chunk.stage = shape.stage_of(rank, c);
+    chunk.stage = shape_.stage_of(rank, c);
     for (int d = 0; d < directions(); ++d)
-      if (shape.rank_of(chunk.stage, d) == rank && shape.chunk_of(chunk.stage, d) == c)
+      if (shape_.rank_of(chunk.stage, d) == rank && shape_.chunk_of(chunk.stage, d) == c)
         chunk.direction = d;
     chunk.part = parts[static_cast<std::size_t>(chunk.stage)];
     chunks_.push_back(chunk);

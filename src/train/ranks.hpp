@@ -42,6 +42,8 @@ public:
   std::int64_t shards(const Options &options) const;
   // The program of a step of so many micro-batches on all ranks.
   schedule::Program program(std::int64_t micro_batches) const;
+  // The pipeline rank that holds a stage for a direction.
+  int rank_of(int stage, int direction) const { return shape_.rank_of(stage, direction); }
   // Place of this pipeline's micro-batch m (0 .. n / dp - 1) among the n of the step.
   std::int64_t global_micro_batch(std::int64_t m, std::int64_t n) const;
 
@@ -49,6 +51,8 @@ private:
   comm::Mesh mesh_;
   schedule::Kind kind_ = schedule::Kind::accumulate;
   int stages_ = 1;
+  schedule::Program
+      shape_; // the smallest program: which rank holds what does not depend on the size
   std::vector<Chunk> chunks_;
   model::Share share_;
   std::vector<std::unique_ptr<comm::Communicator>> replicas_;

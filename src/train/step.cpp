@@ -6,7 +6,6 @@
 #include "model/finite.hpp"
 #include "numerics/elementwise.hpp"
 #include "optim/balance.hpp"
-#include "train/global_norm.hpp"
 
 namespace train {
 
@@ -52,7 +51,7 @@ Trainer<A>::Trainer(const Options &options, const Ranks &ranks, State &state,
       exchange_(ranks, state.layout, state.ownership, gradients_),
       pipeline_(options, ranks, gradients_),
       buffers_(options.batch.micro_batch, options.batch.sequence, options.dims.mtp_depth),
-      square_sum_(largest(state.layout)),
+      square_sum_(largest(state.layout)), global_norm_(options.dims),
       load_BE_("train::load", pipeline_.moe_blocks(), options.dims.experts) {
   weights_changed();
 }
@@ -153,7 +152,7 @@ template <class A> std::string Trainer<A>::locate() {
 
 template <class A> double Trainer<A>::gradient_squares() {
   if (!ranks_.alone())
-    return global_squares(ctx_, ranks_, options_.dims, state_.ownership, exchange_, square_sum_);
+    return global_norm_.squares(ctx_, ranks_, state_.ownership, exchange_, square_sum_);
   double squares = 0;
   for (const Owned &piece : state_.ownership.pieces())
     if (piece.slot->spec.trained())

@@ -6,6 +6,7 @@
 
 #include "optim/norm.hpp"
 #include "tensor/arena.hpp"
+#include "train/global_norm.hpp"
 #include "train/gradients.hpp"
 #include "train/owned.hpp"
 #include "train/pipeline.hpp"
@@ -102,6 +103,7 @@ private:
   model::BatchBuffers buffers_; // of validation
   std::unique_ptr<model::BatchBuffers> single_;
   optim::SquareSum square_sum_;
+  GlobalNorm global_norm_;
   tensor::Mat<std::int64_t> load_BE_;
 };
 

@@ -14,6 +14,16 @@ comm::Blocks blocks(const std::vector<Index> &rows, std::size_t row_bytes) {
   return comm::Blocks::packed(std::move(bytes));
 }
 
+// Rows to all ranks of the group and from them. reason: name of the wait before they leave.
+template <class A>
+void travel(Context &ctx, const char *reason, comm::Communicator &ep, Mat<const A> from_X,
+            const std::vector<Index> &sent, Mat<A> to_X, const std::vector<Index> &received,
+            const char *what) {
+  const std::size_t row = sizeof(A) * from_X.extent(1);
+  tensor::fence(ctx, reason);
+  ep.all_to_all_v(from_X.data(), blocks(sent, row), to_X.data(), blocks(received, row), {what});
+}
+
 // A plan whose tokens are the rows themselves. counts_E: rows of each expert.
 Source make_source(Context &ctx, tensor::Arena &keep, const std::int64_t *counts, Index experts,
                    Index first) {
@@ -101,21 +111,17 @@ Exchange meet(Context &ctx, comm::Communicator &ep, tensor::Arena &keep, const a
 template <class A>
 void to_experts(Context &ctx, comm::Communicator &ep, const Exchange &exchange,
                 Mat<const A> mine_AX, Mat<A> theirs_BX, const char *what) {
-  const std::size_t row = sizeof(A) * mine_AX.extent(1);
-  tensor::fence(ctx, "layers::dispatch::to_experts"); // reason: the rows leave this rank
-  ep.all_to_all_v(mine_AX.data(), blocks(exchange.sent, row), theirs_BX.data(),
-                  blocks(exchange.received, row), {what});
-  ctx.count("layers::dispatch::to_experts", 0, static_cast<double>(row * mine_AX.extent(0)));
+  travel(ctx, "layers::dispatch::to_experts", ep, mine_AX, exchange.sent, theirs_BX,
+         exchange.received, what);
+  ctx.count("layers::dispatch::to_experts", 0, sizeof(A) * static_cast<double>(mine_AX.size()));
 }
 
 template <class A>
 void from_experts(Context &ctx, comm::Communicator &ep, const Exchange &exchange,
                   Mat<const A> theirs_BX, Mat<A> mine_AX, const char *what) {
-  const std::size_t row = sizeof(A) * mine_AX.extent(1);
-  tensor::fence(ctx, "layers::dispatch::from_experts"); // reason: the rows leave this rank
-  ep.all_to_all_v(theirs_BX.data(), blocks(exchange.received, row), mine_AX.data(),
-                  blocks(exchange.sent, row), {what});
-  ctx.count("layers::dispatch::from_experts", 0, static_cast<double>(row * mine_AX.extent(0)));
+  travel(ctx, "layers::dispatch::from_experts", ep, theirs_BX, exchange.received, mine_AX,
+         exchange.sent, what);
+  ctx.count("layers::dispatch::from_experts", 0, sizeof(A) * static_cast<double>(mine_AX.size()));
 }
 
 #define HADAL_INSTANTIATE(A)                                                                       \
