@@ -18,4 +18,17 @@ Hash128 hash128(const void *bytes, std::size_t count);
 inline Hash128 hash128(std::string_view text) { return hash128(text.data(), text.size()); }
 std::uint64_t hash64(std::string_view text); // XXH3-64
 
+// hash128 of bytes that come piece by piece.
+class Digest128 {
+public:
+  Digest128();
+  ~Digest128();
+  Digest128(const Digest128 &) = delete;
+  void add(const void *bytes, std::size_t count);
+  Hash128 value() const; // of what was added so far
+
+private:
+  void *state_;
+};
+
 } // namespace base

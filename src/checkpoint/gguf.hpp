@@ -13,6 +13,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/half.hpp"
+
 namespace checkpoint::gguf {
 
 inline constexpr std::uint32_t kVersion = 3;
@@ -22,11 +24,7 @@ inline constexpr std::size_t kLongestName = 63, kMostDims = 4;
 enum class Type : std::uint32_t { f32 = 0, f16 = 1, q8_0 = 8, bf16 = 30 };
 const char *name_of(Type type); // "Q8_0"
 
-// Number formats. Halves: nearest, ties to even; beyond the largest: infinity; NaN stays NaN.
-std::uint16_t to_f16(float value);
-float from_f16(std::uint16_t bits);
-std::uint16_t to_bf16(float value);
-float from_bf16(std::uint16_t bits);
+using base::from_bf16, base::from_f16, base::to_bf16, base::to_f16;
 // Blocks of 32: d = max |x| / 127 stored as F16, then q = x / d rounded half away from zero, 8 bits each; x is read as d q.
 inline constexpr std::size_t kBlock = 32, kBlockBytes = 34;
 void to_q8_0(std::span<const float> values, std::byte *blocks); // whole blocks

@@ -7,7 +7,6 @@
 #include <set>
 
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include "base/clock.hpp"
 #include "base/files.hpp"
@@ -157,18 +156,15 @@ FileSum sum_of(const fs::path &path) {
   const std::unique_ptr<std::FILE, int (*)(std::FILE *)> file(std::fopen(path.c_str(), "rb"),
                                                               std::fclose);
   if (!file) damaged(path, "cannot be opened");
-  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t *)> state(XXH3_createState(),
-                                                                               XXH3_freeState);
-  XXH3_128bits_reset(state.get());
+  base::Digest128 digest;
   std::vector<char> buffer(1 << 20);
   FileSum sum;
   while (const std::size_t n = std::fread(buffer.data(), 1, buffer.size(), file.get())) {
-    XXH3_128bits_update(state.get(), buffer.data(), n);
+    digest.add(buffer.data(), n);
     sum.bytes += n;
   }
   if (std::ferror(file.get()) != 0) damaged(path, "cannot be read");
-  const XXH128_hash_t hash = XXH3_128bits_digest(state.get());
-  sum.xxh3_128 = base::Hash128{hash.high64, hash.low64}.hex();
+  sum.xxh3_128 = digest.value().hex();
   return sum;
 }
 

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include "base/hash.hpp"
 
@@ -67,22 +66,19 @@ void StateFiles::read_at(const std::string &file, std::uint64_t offset, std::siz
 
 bool StateFiles::right(const StoredPiece &piece, std::size_t width, std::uint64_t from,
                        std::size_t bytes, void *to) {
-  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t *)> state(XXH3_createState(),
-                                                                               XXH3_freeState);
-  XXH3_128bits_reset(state.get());
+  base::Digest128 digest;
   const std::uint64_t all = piece.count * width, end = from + bytes;
   std::vector<char> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(all, kBuffer)));
   for (std::uint64_t at = 0; at < all; at += buffer.size()) {
     const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), all - at));
     read_at(piece.file, piece.offset + at, n, buffer.data());
-    XXH3_128bits_update(state.get(), buffer.data(), n);
+    digest.add(buffer.data(), n);
     const std::uint64_t first = std::max(from, at), last = std::min(end, at + n);
     if (first < last)
       std::memcpy(static_cast<char *>(to) + (first - from), buffer.data() + (first - at),
                   static_cast<std::size_t>(last - first));
   }
-  const XXH128_hash_t hash = XXH3_128bits_digest(state.get());
-  return base::Hash128{hash.high64, hash.low64}.hex() == piece.xxh3_128;
+  return digest.value().hex() == piece.xxh3_128;
 }
 
 void StateFiles::require_right(const std::string &name, const StoredPiece &piece, bool right) {

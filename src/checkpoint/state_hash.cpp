@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
-#include <xxhash.h>
-
 #include "base/hash.hpp"
 #include "checkpoint/checkpoint.hpp"
 
 namespace checkpoint {
 
 struct StateHash::Impl {
-  XXH3_state_t *state = XXH3_createState();
-  ~Impl() { XXH3_freeState(state); }
+  base::Digest128 digest;
 };
 
-StateHash::StateHash() : impl_(std::make_unique<Impl>()) { XXH3_128bits_reset(impl_->state); }
+StateHash::StateHash() : impl_(std::make_unique<Impl>()) {}
 StateHash::~StateHash() = default;
 
 void StateHash::add(const std::string &name, const void *data, std::size_t bytes) {
@@ -31,8 +28,8 @@ void StateHash::add_block(const std::string &name, std::uint64_t block, const vo
 
 void StateHash::add_sum(const std::string &name, std::uint64_t block, base::Hash128 sum) {
   const std::uint64_t words[3] = {block, sum.high, sum.low};
-  XXH3_128bits_update(impl_->state, name.c_str(), name.size() + 1);
-  XXH3_128bits_update(impl_->state, words, sizeof(words));
+  impl_->digest.add(name.c_str(), name.size() + 1);
+  impl_->digest.add(words, sizeof(words));
 }
 
 void StateHash::add_scalars(const Section &section) {
@@ -40,10 +37,7 @@ void StateHash::add_scalars(const Section &section) {
   add(section.name, scalars.data(), scalars.size());
 }
 
-std::string StateHash::hex() const {
-  const XXH128_hash_t hash = XXH3_128bits_digest(impl_->state);
-  return base::Hash128{hash.high64, hash.low64}.hex();
-}
+std::string StateHash::hex() const { return impl_->digest.value().hex(); }
 
 std::string state_hash(const std::vector<Section> &sections) {
   StateHash hash;

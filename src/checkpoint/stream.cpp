@@ -7,8 +7,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <xxhash.h>
-
 #include "base/hash.hpp"
 #include "checkpoint/block_hashes.hpp"
 
@@ -48,25 +46,9 @@ private:
   int file_ = -1;
 };
 
-class Digest {
-public:
-  Digest() : state_(XXH3_createState()) { XXH3_128bits_reset(state_); }
-  ~Digest() { XXH3_freeState(state_); }
-  Digest(const Digest &) = delete;
-  void add(const void *data, std::size_t bytes) { XXH3_128bits_update(state_, data, bytes); }
-  std::string hex() const {
-    const XXH128_hash_t hash = XXH3_128bits_digest(state_);
-    return base::Hash128{hash.high64, hash.low64}.hex();
-  }
-
-private:
-  XXH3_state_t *state_;
-};
-
-// blocks: null where they are not asked for.
 std::string fill(const Item &item, const std::string &name, std::uint64_t offset, Places &places,
                  std::vector<char> &piece, BlockHashes *blocks, const Pulse &pulse) {
-  Digest digest;
+  base::Digest128 digest;
   const std::uint64_t bytes = item.bytes();
   for (std::uint64_t first = 0; first < bytes; first += kPiece) {
     if (pulse) pulse();
@@ -78,7 +60,7 @@ std::string fill(const Item &item, const std::string &name, std::uint64_t offset
     places.write(offset + first, piece.data(), n);
     places.flush(offset + first, n);
   }
-  return digest.hex();
+  return digest.value().hex();
 }
 
 } // namespace

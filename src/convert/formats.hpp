@@ -9,29 +9,18 @@
 #include <cmath>
 #include <cstdint>
 
+#include "base/half.hpp"
+
 namespace convert {
 
 inline constexpr std::int64_t kBlock = 128;
 inline constexpr float kLargestE4m3 = 448.0F;
 
-inline float from_bf16(std::uint16_t bits) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
-}
-inline std::uint16_t to_bf16(float value) {
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  if ((bits & 0x7fffffffU) > 0x7f800000U) return static_cast<std::uint16_t>((bits >> 16) | 0x40U);
-  return static_cast<std::uint16_t>((bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16);
-}
+using base::from_bf16, base::from_f16, base::to_bf16;
 
-inline float from_f16(std::uint16_t bits) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000U) << 16;
-  const std::uint32_t exponent = (bits >> 10) & 0x1fU, mantissa = bits & 0x3ffU;
-  if (exponent == 0) { // zero and subnormals: mantissa * 2^-24
-    const float value = std::ldexp(static_cast<float>(mantissa), -24);
-    return sign != 0 ? -value : value;
-  }
-  if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000U | (mantissa << 13));
-  return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+// Blocks that cover n elements of a row or column.
+inline std::int64_t blocks_of(std::int64_t n) {
+  return n / kBlock + (n % kBlock != 0 ? 1 : 0); // n: up to 2^63 - 1
 }
 
 inline float from_e4m3_slowly(std::uint8_t bits) {

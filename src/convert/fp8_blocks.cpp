@@ -46,8 +46,8 @@ float fresh_scale(const Block &block) {
 } // namespace
 
 Fp8Blocks::Fp8Blocks(std::int64_t rows, std::int64_t columns, Read weights, Read factors)
-    : rows_(rows), columns_(columns), block_rows_((rows + kBlock - 1) / kBlock),
-      block_columns_((columns + kBlock - 1) / kBlock), weights_(std::move(weights)),
+    : rows_(rows), columns_(columns), block_rows_(blocks_of(rows)),
+      block_columns_(blocks_of(columns)), weights_(std::move(weights)),
       factors_(std::move(factors)) {}
 
 void Fp8Blocks::load(std::int64_t block_row) const {

@@ -27,10 +27,6 @@ constexpr std::size_t kMostIndexBytes = std::size_t{1} << 28;
                   "A model is model.safetensors, or shards with model.safetensors.index.json.");
 }
 
-std::uint64_t blocks(std::int64_t n) {
-  return static_cast<std::uint64_t>(n / kBlock + (n % kBlock != 0 ? 1 : 0)); // n: up to 2^63-1
-}
-
 } // namespace
 
 HfFiles::HfFiles(const fs::path &directory) {
@@ -110,8 +106,7 @@ void HfFiles::join_scales() {
     const Tensor &scale = it->second;
     const auto &shape = tensor.entry.shape;
     if (shape.size() != 2) wrong(tensor, "is F8_E4M3 and no matrix.");
-    const std::vector<std::int64_t> expected = {static_cast<std::int64_t>(blocks(shape[0])),
-                                                static_cast<std::int64_t>(blocks(shape[1]))};
+    const std::vector<std::int64_t> expected = {blocks_of(shape[0]), blocks_of(shape[1])};
     if (scale.entry.dtype != st::Dtype::f32 || scale.entry.shape != expected)
       wrong(scale, fmt::format("is {} [{}]; one F32 factor is needed for each 128 x 128 block of a "
                                "matrix [{}]: [{}].",

@@ -85,8 +85,7 @@ private:
                const Read &read, std::uint64_t expert) {
     Read factors;
     if (source_.has_extra(kScalesSection, spec.name)) {
-      const std::uint64_t blocks = static_cast<std::uint64_t>((shape[0] + kBlock - 1) / kBlock) *
-                                   static_cast<std::uint64_t>((shape[1] + kBlock - 1) / kBlock);
+      const auto blocks = static_cast<std::uint64_t>(blocks_of(shape[0]) * blocks_of(shape[1]));
       factors = [this_source = &source_, tensor = spec.name,
                  offset = expert * blocks](std::uint64_t first, std::size_t count, float *to) {
         this_source->read_extra(kScalesSection, tensor, offset + first, count, to);

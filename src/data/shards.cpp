@@ -6,8 +6,6 @@
 #include <string_view>
 #include <utility>
 
-#include <xxhash.h>
-
 #include "base/error.hpp"
 
 namespace data {
@@ -35,14 +33,10 @@ template <class T> T get(const std::byte *bytes, std::size_t at) {
 // Of the header before its hash, then of everything behind the header.
 base::Hash128 content_hash(const void *bytes, std::size_t size) {
   const char *text = static_cast<const char *>(bytes);
-  XXH3_state_t *state = XXH3_createState();
-  if (state == nullptr) throw std::bad_alloc();
-  XXH3_128bits_reset(state);
-  XXH3_128bits_update(state, text, kHashAt);
-  XXH3_128bits_update(state, text + kHeader, size - kHeader);
-  const XXH128_hash_t hash = XXH3_128bits_digest(state);
-  XXH3_freeState(state);
-  return {hash.high64, hash.low64};
+  base::Digest128 digest;
+  digest.add(text, kHashAt);
+  digest.add(text + kHeader, size - kHeader);
+  return digest.value();
 }
 
 } // namespace
