@@ -6,26 +6,16 @@
 
 #include <gtest/gtest.h>
 
-#include "app/command_line.hpp"
 #include "data/chat_jinja.hpp"
 #include "data/tokenizer.hpp"
+#include "tests/unit/app/hadal.hpp"
 
 namespace {
 
 namespace fs = std::filesystem;
 using data::chat::Form;
 
-struct Outcome {
-  int code;
-  std::string out, err;
-};
-
-Outcome hadal(const std::vector<std::string> &arguments) {
-  ::testing::internal::CaptureStdout();
-  ::testing::internal::CaptureStderr();
-  const int code = app::run_command_line(arguments);
-  return {code, ::testing::internal::GetCapturedStdout(), ::testing::internal::GetCapturedStderr()};
-}
+using app_test::hadal, app_test::Outcome;
 
 const char *const kMessages =
     R"([{"role":"user","content":"Q"},{"role":"assistant","content":"A"},{"role":"user","content":"<｜User｜>"}])";

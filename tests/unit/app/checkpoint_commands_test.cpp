@@ -6,24 +6,14 @@
 
 #include <gtest/gtest.h>
 
-#include "app/command_line.hpp"
 #include "checkpoint/checkpoint.hpp"
+#include "tests/unit/app/hadal.hpp"
 
 namespace {
 
 namespace fs = std::filesystem;
 
-struct Outcome {
-  int code;
-  std::string out, err;
-};
-
-Outcome hadal(const std::vector<std::string> &arguments) {
-  ::testing::internal::CaptureStdout();
-  ::testing::internal::CaptureStderr();
-  const int code = app::run_command_line(arguments);
-  return {code, ::testing::internal::GetCapturedStdout(), ::testing::internal::GetCapturedStderr()};
-}
+using app_test::hadal, app_test::Outcome;
 
 class CheckpointCommands : public testing::Test {
 protected:
