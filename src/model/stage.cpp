@@ -160,6 +160,7 @@ void Stage<A>::backward_block(Context &ctx, Arena *keep, const Weights<A> &w, st
   else
     block::backward_weight(ctx, env(layer), Mat<const A>(dy), x, rest.full, rest.deltas,
                            acc->blocks[l]);
+  if (!keep && layer_done_ && layer < dims_.layers) layer_done_(layer);
 }
 
 template <class A>
@@ -207,10 +208,12 @@ void Stage<A>::backward_mtp(Context &ctx, Arena *keep, const Weights<A> &w, cons
   if (post)
     mtp::widen_acc(ctx, stream.samples, stream.rows + 1, Mat<const A>(dprevious),
                    k == 1 ? tape.dn_TD : tape.mtp[k - 2].dn_UD);
-  if (keep)
+  if (keep) {
     tape.mtp_rest[k - 1] = rest;
-  else
+  } else {
     mtp_weights(ctx, batch, k, *acc, rest, tape);
+    if (layer_done_) layer_done_(static_cast<Index>(layer));
+  }
 }
 
 template <class A>
@@ -283,6 +286,7 @@ void Stage<A>::backward_weight(Context &ctx, const MicroBatch &batch, const Grad
     const Mat<A> x = block < main ? tape.x_TD[block] : tape.mtp[block - main].z_UD;
     block::backward_weight(ctx, env(layer), Mat<const A>(rest.dy_TD), Mat<const A>(x), rest.full,
                            rest.deltas, acc.blocks[static_cast<std::size_t>(layer)]);
+    if (layer_done_) layer_done_(layer);
   }
   if (part_.embedding)
     embedding::backward_weight(ctx, batch.main.token_T, Mat<const A>(tape.dx0_TD),

@@ -7,6 +7,7 @@
 //   MTP depth k = 1..: previous = n (or x_L: mtp.hidden), rows narrowed by one;  (5) z = mtp input(embedding(t[i+k]), previous)
 //   (6) y = block(z)   (7) n_k = head_norm(y)   (8) loss_k = head(n_k)
 // Total = scales.main * sum loss + sum_k scales.mtp[k] * sum loss_k + scales.balance * sum over MoE blocks of the balance loss.
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,8 @@ public:
   // Experts are shared by the ranks of a group (null: all are here). Then the arena of saved activations must be another than the
   // context's.
   void set_expert_group(comm::Communicator *ep) { ep_ = ep; }
+  // Called when all gradients of a layer's weights stand for the micro-batch under way (an MTP module: its block; layers count on).
+  void set_layer_done(std::function<void(Index layer)> done) { layer_done_ = std::move(done); }
   // Bytes of arena that forward_backward needs at most (saved activations and scratch).
   std::size_t arena_bytes() const;
   // The two apart: what a micro-batch in flight keeps (deferred: between backward_input and backward_weight too), and scratch.
@@ -112,6 +115,7 @@ private:
   Index samples_, sequence_;
   Part part_;
   comm::Communicator *ep_ = nullptr;
+  std::function<void(Index)> layer_done_;
   layers::rope::Table rope_;
   std::string first_bad_;
 };
