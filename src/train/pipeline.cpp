@@ -80,7 +80,7 @@ double Ledger::balance(std::int64_t m) const {
 template <class A> struct Pipeline<A>::Step {
   const Program &program;
   const model::Weights<A> &weights;
-  const std::vector<model::HostSample> &samples;
+  const std::vector<model::HostSample> &samples; // of this rank
   const model::LossScales &scales;
   Mat<std::int64_t> load_BE;
   Ledger &ledger;
@@ -179,11 +179,9 @@ template <class A> void Pipeline<A>::forward(Context &ctx, const Piece &piece, S
   Slot &slot = slot_of(piece);
   const auto c = static_cast<std::size_t>(piece.chunk);
   const int stage = ranks_.chunks()[c].stage;
-  const std::int64_t m = ranks_.global_micro_batch(piece.micro_batch, step.micro_batches),
-                     per = options_.batch.micro_batch;
+  const auto per = static_cast<std::size_t>(options_.batch.micro_batch);
   slot.batch = slot.buffers.load(
-      ctx, std::span(step.samples)
-               .subspan(static_cast<std::size_t>(m * per), static_cast<std::size_t>(per)));
+      ctx, std::span(step.samples).subspan(static_cast<std::size_t>(piece.micro_batch) * per, per));
   slot.scope.emplace(slot.arena);
   if (ranks_.stages() > 1 && local(piece, stage - 1))
     Kokkos::deep_copy(
@@ -259,7 +257,8 @@ template <class A>
 void Pipeline<A>::run(Context &ctx, const model::Weights<A> &weights,
                       const std::vector<model::HostSample> &samples,
                       const model::LossScales &scales, Mat<std::int64_t> load_BE, Ledger &ledger) {
-  const auto n = static_cast<std::int64_t>(samples.size()) / options_.batch.micro_batch;
+  const auto n = static_cast<std::int64_t>(samples.size()) / options_.batch.micro_batch *
+                 ranks_.mesh().place.dp;
   if (!program_ || program_for_ != n) {
     program_ = ranks_.program(n);
     program_for_ = n;

@@ -40,7 +40,7 @@ public:
   static std::size_t scratch_bytes(const Options &options, const Ranks &ranks);
   static std::size_t slot_bytes(const Options &options, const Ranks &ranks);
 
-  // samples: of the whole step. Gradients and loads add up, losses go to the ledger.
+  // samples: this rank's share of the step, in the order of its micro-batches. Gradients and loads add up, losses go to the ledger.
   void run(tensor::Context &ctx, const model::Weights<A> &weights,
            const std::vector<model::HostSample> &samples, const model::LossScales &scales,
            tensor::Mat<std::int64_t> load_BE, Ledger &ledger);

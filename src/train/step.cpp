@@ -69,33 +69,44 @@ template <class A> std::size_t Trainer<A>::planned_bytes() const {
          Pipeline<A>::slot_bytes(options_, ranks_);
 }
 
-// The next samples, without the ranges that a roll-back left out.
+// This rank's share of the next `count` samples, in the order of its micro-batches; the others are passed over, so that the cursor
+// goes on by all of them. Left out are the ranges that a roll-back named.
 template <class A> std::vector<data::Sample> Trainer<A>::draw(std::int64_t count) {
   auto &c = state_.counters;
   for (const auto &[first, last] : c.avoid)
     if (c.cursor.next_sample >= first && c.cursor.next_sample < last)
       source_.skip(c.cursor, last - c.cursor.next_sample);
-  return source_.next(c.cursor, count);
+  const std::int64_t begin = c.cursor.next_sample, per = options_.batch.micro_batch,
+                     n = count / per, own = n / ranks_.mesh().place.dp;
+  std::vector<data::Sample> samples;
+  for (std::int64_t m = 0; m < own; ++m) {
+    const std::int64_t at = begin + ranks_.global_micro_batch(m, n) * per;
+    source_.skip(c.cursor, at - c.cursor.next_sample);
+    for (data::Sample &sample : source_.next(c.cursor, per)) samples.push_back(std::move(sample));
+  }
+  source_.skip(c.cursor, begin + count - c.cursor.next_sample);
+  return samples;
 }
 
 template <class A>
 void Trainer<A>::run_micro_batches(const std::vector<data::Sample> &samples, StepReport &report) {
   const auto depth = static_cast<std::size_t>(options_.dims.mtp_depth);
   const auto per_micro = static_cast<std::size_t>(options_.batch.micro_batch),
-             n = samples.size() / per_micro;
+             n = static_cast<std::size_t>(report.samples) / per_micro;
   // The divisors are counted over the global batch before the step.
   std::vector<Index> valid(depth + 1, 0);
   for (const auto &sample : samples) {
     const auto v = model::valid_targets(host(sample), options_.dims.mtp_depth);
     for (std::size_t k = 0; k <= depth; ++k) valid[k] += v[k];
   }
+  if (ranks_.mesh().place.dp > 1) ranks_.mesh().dp->all_reduce_sum(valid, {"valid targets"});
   const double lambda = optim::lambda_at(options_.mtp, state_.counters.tokens);
   model::LossScales scales;
   scales.main = 1.0 / static_cast<double>(std::max<Index>(1, valid[0]));
   for (std::size_t k = 1; k <= depth; ++k)
     scales.mtp.push_back(
         lambda / (static_cast<double>(depth) * static_cast<double>(std::max<Index>(1, valid[k]))));
-  scales.balance = static_cast<double>(per_micro) / static_cast<double>(samples.size());
+  scales.balance = static_cast<double>(per_micro) / static_cast<double>(report.samples);
   scales.alpha = options_.balance.alpha;
 
   for (Gradients &of_chunk : gradients_) of_chunk.begin_step();

@@ -33,7 +33,7 @@ struct Validation {
   std::int64_t tokens = 0, bytes = 0;
 };
 
-// Where samples come from: the token shards, or random tokens where speed is measured.
+// Where samples come from: the token shards, or random tokens where speed is measured. skip() moves the cursor as next() does.
 class SampleSource {
 public:
   virtual ~SampleSource() = default;

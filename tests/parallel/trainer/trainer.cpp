@@ -23,6 +23,7 @@ public:
       : sequence_(sequence), vocabulary_(vocabulary) {}
   std::vector<data::Sample> next(data::Cursor &cursor, std::int64_t count) const override {
     std::vector<data::Sample> samples(static_cast<std::size_t>(count));
+    drawn_ += count;
     for (auto &sample : samples) {
       const auto number = static_cast<std::uint64_t>(cursor.next_sample++);
       for (std::int64_t i = 0; i <= sequence_; ++i) {
@@ -41,8 +42,11 @@ public:
     cursor.next_sample += count;
   }
 
+  std::int64_t drawn() const { return drawn_; }
+
 private:
   std::int64_t sequence_, vocabulary_;
+  mutable std::int64_t drawn_ = 0;
 };
 
 void append(std::string &to, const void *data, std::size_t bytes) {
@@ -127,6 +131,10 @@ void train_some(const train::Options &o, comm::Communicator &world, std::int64_t
     fmt::print("step {} loss {:a} mtp{} balance {:a} norm {:a} clipped {} load{}\n", i + 1, r.loss,
                mtp, r.balance, r.grad_norm, r.clipped, load);
   }
+  // Nobody reads what others work on.
+  HADAL_CHECK(source.drawn() * o.parallel.dp == state.counters.samples,
+              "{} of {} samples were read by one of {} data-parallel ranks", source.drawn(),
+              state.counters.samples, o.parallel.dp);
   const std::string hash = hash_of_all(ranks, state, o.dims);
   if (ranks.first()) fmt::print("state {}\n", hash);
 }
