@@ -11,6 +11,11 @@
 //   7   (H-h-1) x  W B0
 //   8     (h+1) x  W
 // W takes the oldest B whose W is still to be done.
+//
+// The pattern needs n >= 2H. With fewer micro-batches (the early steps of a batch ramp) it is the program of 2H without the first
+// ones: what is left keeps its order, so that nothing waits for what is gone; a pair that loses one half becomes F or BW. (Without
+// the last ones it would be slower: W is deferred at the end.)
+#include <algorithm>
 #include <array>
 #include <deque>
 
@@ -27,7 +32,9 @@ public:
     const bool far_half = !v && rank >= program.ranks / 2;
     half_ = v ? program.ranks : program.ranks / 2;
     h_ = far_half ? program.ranks - 1 - rank : rank;
-    per_phase_ = v ? program.micro_batches : program.micro_batches / 2;
+    const int wanted = v ? program.micro_batches : program.micro_batches / 2;
+    per_phase_ = std::max(wanted, 2 * half_);
+    missing_ = per_phase_ - wanted;
     chunk_of_phase_ = far_half ? std::array{1, 0} : std::array{0, 1};
   }
 
@@ -39,7 +46,7 @@ public:
                     backwards_[0] == per_phase_ && backwards_[1] == per_phase_ && deferred_.empty(),
                 "{} {} {} {} of {}, {} left", forwards_[0], forwards_[1], backwards_[0],
                 backwards_[1], per_phase_, deferred_.size());
-    return std::move(actions_);
+    return missing_ == 0 ? std::move(actions_) : shortened();
   }
 
 private:
@@ -88,11 +95,29 @@ private:
     for (int i = 0; i <= h_; ++i) weight(); // 8
   }
 
+  // The first ones of each phase, numbered below its first, do not exist.
+  bool exists(const Piece &piece) const {
+    return piece.micro_batch >= program_.first_of(piece.direction);
+  }
+  std::vector<Action> shortened() const {
+    std::vector<Action> left;
+    for (const Action &action : actions_) {
+      const bool pair = action.verb == Verb::overlap;
+      if (pair && !exists(action.at) && exists(action.with))
+        left.push_back({Verb::backward, action.with});
+      else if (pair && exists(action.at) && !exists(action.with))
+        left.push_back({Verb::forward, action.at});
+      else if (exists(action.at))
+        left.push_back(action);
+    }
+    return left;
+  }
+
   Piece next(int phase, std::array<int, 2> &counts) {
     const int chunk = chunk_of_phase_[static_cast<std::size_t>(phase)];
     const int direction = program_.directions == 2 ? chunk : 0;
-    return {chunk, program_.first_of(direction) + counts[static_cast<std::size_t>(phase)]++,
-            direction};
+    const int index = counts[static_cast<std::size_t>(phase)]++ - missing_;
+    return {chunk, program_.first_of(direction) + index, direction};
   }
   void forward(int phase) { actions_.push_back({Verb::forward, next(phase, forwards_)}); }
   void backward(int phase) { actions_.push_back({Verb::backward, next(phase, backwards_)}); }
@@ -111,7 +136,8 @@ private:
   }
 
   const Program &program_;
-  int half_ = 1, h_ = 0, per_phase_ = 0;
+  int half_ = 1, h_ = 0;
+  int per_phase_ = 0, missing_ = 0; // micro-batches of the pattern in a phase; of these, not there
   std::array<int, 2> chunk_of_phase_{}, forwards_{}, backwards_{};
   std::deque<Piece> deferred_; // W still to be done
   std::vector<Action> actions_;

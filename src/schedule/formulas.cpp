@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
+
 namespace schedule {
 namespace {
 
@@ -41,9 +43,11 @@ Formula formula(const Program &program, const StageCosts &costs, double send) {
   case Kind::dualpipev:
     one.text = "(PP/2-1)(F&B + BW - 3W)";
     one.bubble = (pp / 2 - 1) * (costs.pair + b - 2 * w);
-    one.condition = "F = B, W <= F, BW <= F&B <= F+BW, messages without time";
-    one.exact = dualpipe_exact(costs) && send == 0;
-    one.activations = pp + 1;
+    one.condition = fmt::format("F = B, W <= F, BW <= F&B <= F+BW, N >= {}, messages without time",
+                                whole_pattern(program.kind, program.ranks));
+    one.exact =
+        dualpipe_exact(costs) && send == 0 && n >= whole_pattern(program.kind, program.ranks);
+    one.activations = std::min(pp + 1, program.kind == Kind::dualpipe ? n : 2 * n);
     break;
   }
   return one;

@@ -72,7 +72,8 @@ std::string word(Kind kind);
 Kind kind_of(const std::string &word); // UserError E010 for another word
 
 int stages_for(Kind kind, int ranks); // 2 x ranks for DualPipeV, else ranks
-int least_micro_batches(Kind kind, int ranks);
+// The micro-batches with which the published pattern is whole: with fewer, DualPipe and DualPipeV leave some of it out.
+int whole_pattern(Kind kind, int ranks);
 
 // Throws UserError E015 (ranks), E016 (micro-batches) or E019 (too large) when there is no such schedule. where: the deck's line
 // or the command.
@@ -80,6 +81,10 @@ void check_numbers(Kind kind, int ranks, int micro_batches, std::string_view whe
 
 // The program of `ranks` ranks of one pipeline. The numbers are checked first.
 Program build(Kind kind, int ranks, int micro_batches, std::string_view where = "schedule");
+
+// The most micro-batches on chunks that a rank has in hand at once, each from its first action to its last, messages included: so many
+// sets of buffers does it need. More micro-batches in a step never need fewer.
+int most_in_flight(const Program &program, int rank);
 
 // "dualpipe: 8 ranks, 8 stages, 20 micro-batches".
 std::string title(const Program &program);

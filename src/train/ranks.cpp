@@ -50,7 +50,7 @@ Ranks::Ranks(const Options &o, comm::Communicator &world) {
   const int pp = mesh_.place.pp, rank = mesh_.place.pp_rank, dp_rank = mesh_.place.dp_rank;
   stages_ = schedule::stages_for(kind_, pp);
   const auto parts = cut_into_stages(o.dims, stages_);
-  shape_ = schedule::build(kind_, pp, schedule::least_micro_batches(kind_, pp), o.deck_name);
+  shape_ = schedule::build(kind_, pp, schedule::whole_pattern(kind_, pp), o.deck_name);
   share_.ep = mesh_.place.ep, share_.ep_rank = mesh_.place.ep_rank;
   for (int c = 0; c < shape_.chunks; ++c) {
     Chunk chunk;

@@ -4,6 +4,8 @@
 #include <fstream>
 #include <iterator>
 
+#include <fmt/format.h>
+
 #include "programs.hpp"
 #include "schedule/draw.hpp"
 
@@ -96,10 +98,20 @@ TEST(ScheduleDocs, DrawingsAreOurs) {
     return std::string(std::istreambuf_iterator<char>(file), {});
   };
   const std::string page = read("schedules.md");
-  for (const Size &size : {Size{Kind::one_f_one_b, 4, 6}, Size{Kind::zb1p, 4, 6},
-                           Size{Kind::dualpipe, 4, 8}, Size{Kind::dualpipev, 2, 4}})
+  for (const Size &size :
+       {Size{Kind::one_f_one_b, 4, 6}, Size{Kind::zb1p, 4, 6}, Size{Kind::dualpipe, 4, 8},
+        Size{Kind::dualpipe, 4, 4}, Size{Kind::dualpipev, 2, 4}})
     EXPECT_NE(page.find(text(size.kind, size.ranks, size.micro_batches)), std::string::npos)
         << name(size);
+  // The table of short steps.
+  Costs costs;
+  costs.stages = {{1, 1, 1, 2.5}};
+  for (const Kind kind : {Kind::one_f_one_b, Kind::zb1p, Kind::dualpipe}) {
+    std::string row = "| " + schedule::word(kind) + " |";
+    for (const int n : {2, 8, 16, 24, 32, 64})
+      row += fmt::format(" {:g} |", simulate(build(kind, 16, n), costs).makespan);
+    EXPECT_NE(page.find(row + "\n"), std::string::npos) << row;
+  }
   EXPECT_EQ(read("pictures/schedule_1f1b.svg"), svg(Kind::one_f_one_b, 4, 8));
   EXPECT_EQ(read("pictures/schedule_zb1p.svg"), svg(Kind::zb1p, 4, 8));
   EXPECT_EQ(read("pictures/schedule_dualpipe.svg"), svg(Kind::dualpipe, 8, 20));

@@ -25,19 +25,24 @@ inline std::string name(const Size &size) {
          std::to_string(size.micro_batches);
 }
 
-// PP (stages) up to 16, and micro-batches from the least possible number on.
+// PP (stages) up to 16, and micro-batches from the least possible number on. Below whole_pattern() DualPipe is shortened: there,
+// every number.
 inline std::vector<Size> sizes() {
   std::vector<Size> all;
   for (const int n : {1, 2, 7}) all.push_back({Kind::accumulate, 1, n});
   for (int r = 1; r <= 16; ++r)
     for (const Kind kind : {Kind::one_f_one_b, Kind::zb1p})
       for (const int n : {1, 2, 3, r, r + 1, 2 * r, 4 * r + 1}) all.push_back({kind, r, n});
-  for (int r = 2; r <= 16; r += 2)
+  for (int r = 2; r <= 16; r += 2) {
+    for (int n = 2; n < 2 * r; n += 2) all.push_back({Kind::dualpipe, r, n});
     for (const int n : {2 * r, 2 * r + 2, 3 * r, 4 * r + 2, 6 * r})
       all.push_back({Kind::dualpipe, r, n});
-  for (int r = 1; r <= 8; ++r)
+  }
+  for (int r = 1; r <= 8; ++r) {
+    for (int n = 1; n < 2 * r; ++n) all.push_back({Kind::dualpipev, r, n});
     for (const int n : {2 * r, 2 * r + 1, 3 * r, 4 * r + 2, 6 * r})
       all.push_back({Kind::dualpipev, r, n});
+  }
   return all;
 }
 
