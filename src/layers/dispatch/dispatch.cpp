@@ -2,6 +2,7 @@
 #include "layers/dispatch/dispatch.hpp"
 
 #include "base/error.hpp"
+#include "layers/dispatch/rows.hpp"
 
 namespace layers::dispatch {
 
@@ -79,7 +80,7 @@ KOKKOS_INLINE_FUNCTION std::uint32_t group_starts(const std::int32_t *expert, in
 }
 
 // Elements [d, d + n) of a combined row, n <= kWidth. With n a constant (whole) the loops become vector registers.
-template <bool kWhole, class A>
+template <class C, bool kWhole, class A>
 KOKKOS_INLINE_FUNCTION void combine_piece(const A *y_A0, Index D, const std::int32_t *arrival,
                                           int K, std::uint32_t starts, const A *base, A *y, Index d,
                                           int rest) {
@@ -88,20 +89,47 @@ KOKKOS_INLINE_FUNCTION void combine_piece(const A *y_A0, Index D, const std::int
   for (int i = 0; i < n; ++i) total[i] = 0, group[i] = 0;
   for (int k = 0; k < K; ++k) {
     if ((starts >> k & 1U) && k > 0)
-      for (int i = 0; i < n; ++i) total[i] += static_cast<float>(A(group[i])), group[i] = 0;
+      for (int i = 0; i < n; ++i) total[i] += static_cast<float>(C(group[i])), group[i] = 0;
     const A *from = y_A0 + arrival[k] * D + d;
     for (int i = 0; i < n; ++i) group[i] += static_cast<float>(from[i]);
   }
-  for (int i = 0; i < n; ++i) total[i] += static_cast<float>(A(group[i]));
+  for (int i = 0; i < n; ++i) total[i] += static_cast<float>(C(group[i]));
   if (base)
     for (int i = 0; i < n; ++i) total[i] += static_cast<float>(base[d + i]);
   for (int i = 0; i < n; ++i) y[d + i] = A(total[i]);
 }
 
+// C: format of the sum of a group.
+template <class C, class A>
+void combine_as(Context &ctx, const char *label, const arch::Dims &dims, const Plan &plan,
+                Mat<const std::int32_t> expert_TK, Mat<const A> y_AD, Mat<const A> base_TD,
+                Mat<A> y_TD) {
+  const Index T = y_TD.extent(0), D = y_TD.extent(1), pieces = D / kWidth;
+  const int K = static_cast<int>(expert_TK.extent(1)),
+            per_group = static_cast<int>(dims.experts / dims.groups);
+  const auto arrival_TK = plan.arrival_TK;
+  tensor::for_rows(
+      ctx, label, T, KOKKOS_LAMBDA(const tensor::Row &row, const Index t) {
+        const std::int32_t *arrival = &arrival_TK(t, 0);
+        const std::uint32_t starts = group_starts(&expert_TK(t, 0), K, per_group);
+        const A *base = base_TD.data() ? &base_TD(t, 0) : nullptr;
+        A *y = &y_TD(t, 0);
+        tensor::row_for(row, pieces, [&](const Index p) {
+          combine_piece<C, true>(y_AD.data(), D, arrival, K, starts, base, y, p * kWidth, 0);
+        });
+        tensor::row_for(row, pieces * kWidth < D, [&](const Index) {
+          combine_piece<C, false>(y_AD.data(), D, arrival, K, starts, base, y, pieces * kWidth,
+                                  static_cast<int>(D % kWidth));
+        });
+      });
+  ctx.count(label, 1.0 * K * T * D, sizeof(A) * (K + 1.0 + (base_TD.data() ? 1.0 : 0.0)) * T * D);
+}
+
 } // namespace
 
-Plan allocate(tensor::Arena &arena, const arch::Dims &dims, Index tokens) {
+Plan allocate(tensor::Arena &arena, const arch::Dims &dims, Index tokens, Formats formats) {
   Plan plan;
+  plan.formats = formats;
   plan.token_A = arena.vec<std::int32_t>(tokens * dims.chosen);
   plan.arrival_TK = arena.mat<std::int32_t>(tokens, dims.chosen);
   plan.offsets_device = arena.vec<Index>(dims.experts + 1);
@@ -131,40 +159,19 @@ void plan(Context &ctx, const arch::Dims &dims, Mat<const std::int32_t> expert_T
 
 template <class A>
 void gather(Context &ctx, const char *label, const Plan &plan, Mat<const A> x_TD, Mat<A> x_AD) {
-  const Index D = x_TD.extent(1);
-  const auto token_A = plan.token_A;
-  tensor::for_rows(
-      ctx, label, x_AD.extent(0), KOKKOS_LAMBDA(const tensor::Row &row, const Index a) {
-        const A *from = &x_TD(token_A(a), 0);
-        A *to = &x_AD(a, 0);
-        tensor::row_for(row, D, [&](const Index d) { numerics::copy_element(from[d], to[d]); });
-      });
-  ctx.count(label, 0, 2.0 * sizeof(A) * x_AD.size());
+  with_dispatch_type<A>(plan.formats.dispatch, [&](auto type) {
+    gather_rows<typename decltype(type)::type>(ctx, label, plan.token_A, x_TD, x_AD);
+  });
 }
 
 template <class A>
 void combine(Context &ctx, const char *label, const arch::Dims &dims, const Plan &plan,
              Mat<const std::int32_t> expert_TK, Mat<const A> y_AD, Mat<const A> base_TD,
              Mat<A> y_TD) {
-  const Index T = y_TD.extent(0), D = y_TD.extent(1), pieces = D / kWidth;
-  const int K = static_cast<int>(expert_TK.extent(1)),
-            per_group = static_cast<int>(dims.experts / dims.groups);
-  const auto arrival_TK = plan.arrival_TK;
-  tensor::for_rows(
-      ctx, label, T, KOKKOS_LAMBDA(const tensor::Row &row, const Index t) {
-        const std::int32_t *arrival = &arrival_TK(t, 0);
-        const std::uint32_t starts = group_starts(&expert_TK(t, 0), K, per_group);
-        const A *base = base_TD.data() ? &base_TD(t, 0) : nullptr;
-        A *y = &y_TD(t, 0);
-        tensor::row_for(row, pieces, [&](const Index p) {
-          combine_piece<true>(y_AD.data(), D, arrival, K, starts, base, y, p * kWidth, 0);
-        });
-        tensor::row_for(row, pieces * kWidth < D, [&](const Index) {
-          combine_piece<false>(y_AD.data(), D, arrival, K, starts, base, y, pieces * kWidth,
-                               static_cast<int>(D % kWidth));
-        });
-      });
-  ctx.count(label, 1.0 * K * T * D, sizeof(A) * (K + 1.0 + (base_TD.data() ? 1.0 : 0.0)) * T * D);
+  with_combine_type<A>(plan.formats.combine, [&](auto type) {
+    combine_as<typename decltype(type)::type>(ctx, label, dims, plan, expert_TK, y_AD, base_TD,
+                                              y_TD);
+  });
 }
 
 template void gather(Context &, const char *, const Plan &, Mat<const float>, Mat<float>);

@@ -4,21 +4,29 @@
 // Arrivals are ordered by expert, then by token (global order). A = T K.
 //   gather:   x_A[a] = x[token(a)]
 //   combine:  y[t] = sum over expert groups g of round( sum_k in g y_A[arrival(t,k)] ) [+ base[t]]
-// Law of sums: k in ascending expert id, FP32; the sum of a group is rounded once to A (that is what a rank or node of that group
-// would send); groups in order, base (the shared expert) last, FP32, rounded to A. For A = float nothing but the order shows.
+// Law of sums: k in ascending expert id, FP32; the sum of a group is rounded once to the combine format (that is what the node of that
+// group would send); groups in order, base (the shared expert) last, FP32, rounded to A. Gathered rows are rounded to the dispatch format.
 // Reverse of gather is combine of the gradients, reverse of combine is gather.
 #include "layers/types.hpp"
 
 namespace layers::dispatch {
+
+// In which format rows leave for the experts and sums of a group come home. The rounding belongs to the arithmetic: it is done on one
+// rank too, and a message merely carries the narrower type. (fp8 has its place here.)
+enum class Format { compute, bf16, f32 }; // compute: A; f32: not rounded
+struct Formats {
+  Format dispatch = Format::compute, combine = Format::compute;
+};
 
 struct Plan {
   Vec<std::int32_t> token_A;                        // token of each arrival
   Mat<std::int32_t> arrival_TK;                     // arrival of each copy, k as in expert_TK
   Kokkos::View<Index *, Kokkos::HostSpace> offsets; // E + 1, on the host
   Vec<Index> offsets_device;                        // the same (alias on the host)
+  Formats formats;
 };
 // plan(): the one wait of the layers; the host launches products by expert and must know the offsets.
-Plan allocate(tensor::Arena &arena, const arch::Dims &dims, Index tokens);
+Plan allocate(tensor::Arena &arena, const arch::Dims &dims, Index tokens, Formats formats = {});
 void plan(Context &ctx, const arch::Dims &dims, Mat<const std::int32_t> expert_TK,
           const Plan &plan);
 

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "base/error.hpp"
+#include "layers/dispatch/ways.hpp"
 
 namespace layers::dispatch {
 namespace {
@@ -24,71 +25,21 @@ void travel(Context &ctx, const char *reason, comm::Communicator &ep, Mat<const 
   ep.all_to_all_v(from_X.data(), blocks(sent, row), to_X.data(), blocks(received, row), {what});
 }
 
-// A plan whose tokens are the rows themselves. counts_E: rows of each expert.
-Source make_source(Context &ctx, tensor::Arena &keep, const std::int64_t *counts, Index experts,
-                   Index first) {
-  Source s;
-  s.first = first;
-  s.rows = std::accumulate(counts, counts + experts, Index{0});
-  s.plan.token_A = keep.vec<std::int32_t>(s.rows);
-  s.plan.arrival_TK = keep.mat<std::int32_t>(s.rows, 1);
-  s.plan.offsets_device = keep.vec<Index>(experts + 1);
-  if constexpr (tensor::kOnHost)
-    s.plan.offsets =
-        Kokkos::View<Index *, Kokkos::HostSpace>(s.plan.offsets_device.data(), experts + 1);
-  else
-    s.plan.offsets =
-        Kokkos::View<Index *, Kokkos::HostSpace>("layers::dispatch::offsets", experts + 1);
-  s.plan.offsets(0) = 0;
-  for (Index e = 0; e < experts; ++e) s.plan.offsets(e + 1) = s.plan.offsets(e) + counts[e];
-  if constexpr (!tensor::kOnHost)
-    Kokkos::deep_copy(ctx.exec, s.plan.offsets_device, s.plan.offsets);
-  const auto token_A = s.plan.token_A;
-  const auto arrival_TK = s.plan.arrival_TK;
-  tensor::for_each(
-      ctx, "layers::dispatch::meet", s.rows, KOKKOS_LAMBDA(const Index a) {
-        token_A(a) = static_cast<std::int32_t>(a);
-        arrival_TK(a, 0) = static_cast<std::int32_t>(a);
-      });
-  return s;
-}
-
 } // namespace
 
 Index Exchange::rows() const { return std::accumulate(received.begin(), received.end(), Index{0}); }
-
-Index most_rows(const arch::Dims &dims, Index ep, Index tokens) {
-  return ep * tokens * std::min(dims.chosen, dims.experts / ep);
-}
-
-void to_arrivals(Context &ctx, const Plan &plan, Mat<const float> value_TK, Mat<float> value_A1) {
-  const Index K = value_TK.extent(1), copies = value_TK.extent(0) * K;
-  const auto arrival_TK = plan.arrival_TK;
-  tensor::for_each(
-      ctx, "layers::dispatch::to_arrivals", copies, KOKKOS_LAMBDA(const Index i) {
-        value_A1(arrival_TK(i / K, i % K), 0) = value_TK(i / K, i % K);
-      });
-}
-
-void from_arrivals(Context &ctx, const Plan &plan, Mat<const float> value_A1, Mat<float> value_TK) {
-  const Index K = value_TK.extent(1), copies = value_TK.extent(0) * K;
-  const auto arrival_TK = plan.arrival_TK;
-  tensor::for_each(
-      ctx, "layers::dispatch::from_arrivals", copies, KOKKOS_LAMBDA(const Index i) {
-        value_TK(i / K, i % K) = value_A1(arrival_TK(i / K, i % K), 0);
-      });
-}
 
 Exchange meet(Context &ctx, comm::Communicator &ep, tensor::Arena &keep, const arch::Dims &dims,
               const Plan &plan, Mat<const float> weight_TK) {
   const Index E = dims.experts, local = E / ep.size(), ranks = ep.size();
   // Counts of every expert, from every rank.
-  std::vector<std::int64_t> mine(static_cast<std::size_t>(E)),
+  std::vector<std::int32_t> mine(static_cast<std::size_t>(E)),
       all(static_cast<std::size_t>(E * ranks));
   for (Index e = 0; e < E; ++e)
-    mine[static_cast<std::size_t>(e)] = plan.offsets(e + 1) - plan.offsets(e);
+    mine[static_cast<std::size_t>(e)] =
+        static_cast<std::int32_t>(plan.offsets(e + 1) - plan.offsets(e));
   const std::vector<std::size_t> each(static_cast<std::size_t>(ranks),
-                                      static_cast<std::size_t>(E) * sizeof(std::int64_t));
+                                      static_cast<std::size_t>(E) * sizeof(std::int32_t));
   ep.all_gather_v(mine.data(), all.data(), comm::Blocks::packed(each), {"dispatch counts"});
   Exchange x;
   Index first = 0;

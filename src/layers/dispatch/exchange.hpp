@@ -6,19 +6,10 @@
 //   B        arrivals of all ranks' tokens on this rank's experts: by source rank, then expert, then token
 // The blocks of a source are worked on apart: every product has the rows, and every sum the order, that it has on one rank, so that
 // the bits do not depend on ep (law of sums).
-#include <memory>
-
-#include "comm/communicator.hpp"
-#include "layers/dispatch/dispatch.hpp"
+#include "layers/dispatch/route.hpp"
+#include "layers/dispatch/rows.hpp"
 
 namespace layers::dispatch {
-
-// The rows of one source rank as a plan of their own: row a is the one copy of token a.
-struct Source {
-  Index first = 0, rows = 0; // rows [first, first + rows) of B
-  Plan plan;                 // over the E / ep experts of this rank
-  Mat<float> weight_B1;      // routing weight of each row
-};
 
 struct Exchange {
   std::vector<Index> sent, received; // rows to and from each rank
@@ -37,12 +28,5 @@ void to_experts(Context &ctx, comm::Communicator &ep, const Exchange &exchange,
 template <class A>
 void from_experts(Context &ctx, comm::Communicator &ep, const Exchange &exchange,
                   Mat<const A> theirs_BX, Mat<A> mine_AX, const char *what);
-
-// Values of the copies [T,K] in the order of the arrivals [A,1], and back.
-void to_arrivals(Context &ctx, const Plan &plan, Mat<const float> value_TK, Mat<float> value_A1);
-void from_arrivals(Context &ctx, const Plan &plan, Mat<const float> value_A1, Mat<float> value_TK);
-
-// Most rows that can arrive: each of the ep T tokens sends a copy to min(K, E / ep) experts of a rank at most.
-Index most_rows(const arch::Dims &dims, Index ep, Index tokens);
 
 } // namespace layers::dispatch

@@ -34,14 +34,16 @@ struct Source {
 struct Group {
   comm::Communicator *ep = nullptr, *node = nullptr, *cross = nullptr;
   Way way = Way::direct;
+  Index most_tokens = 0; // of any rank of the group; 0: as many as here
 };
 
-// Messages under way. Its arrays lie in the arena of the context that started it, in a scope that must last until finish().
+// Messages under way. Its arrays lie in the arena of the context that started it, in a scope that must last until finish(), or until
+// sum() has read what came. All ranks of the group start their flights in the same order and finish them in the same order.
 class Flight {
 public:
   virtual ~Flight() = default;
-  virtual bool progress(
-      Context &ctx) = 0; // never waits; hands on what came (second hop); true when all is there
+  // Never waits; hands on what came (second hop); true when all is there. Takes what lasts from the arena `keep` of its route.
+  virtual bool progress(Context &ctx) = 0;
   virtual void finish(Context &ctx) = 0; // waits, within the deadline
 };
 
@@ -62,19 +64,32 @@ public:
   virtual void sum(Context &ctx, const char *label, Flight &landed, Mat<const A> base_TD,
                    Mat<A> y_TD) = 0;
 
+  void belongs_to(long micro_batch) {
+    micro_batch_ = micro_batch;
+  } // told by a wait that is overdue
   const std::vector<Source> &sources() const { return sources_; }
   Mat<A> x_BD() const { return x_BD_; }
   Index rows() const { return static_cast<Index>(x_BD_.extent(0)); } // B
 
 protected:
+  comm::What what(const char *operation) const { return {operation, micro_batch_}; }
+  long micro_batch_ = -1;
   std::vector<Source> sources_;
   Mat<A> x_BD_;
 };
 
-// keep: memory that lasts from the forward pass to the end of the backward pass. `plan` must live as long.
+// keep: memory that lasts from the forward pass to the end of the backward pass, as that of `plan` must.
 template <class A>
 std::unique_ptr<Route<A>> make_route(const Group &group, const arch::Dims &dims, const Plan &plan,
                                      tensor::Arena &keep);
+
+// What a route takes at most, for planning with an arena that counts: of `keep`, and of the arena of any one flight.
+template <class A>
+void count_kept(const Group &group, const arch::Dims &dims, Index tokens, Formats formats,
+                tensor::Arena &keep);
+template <class A>
+void count_flight(const Group &group, const arch::Dims &dims, Index tokens, Formats formats,
+                  tensor::Arena &arena);
 
 // Most rows that can arrive: each of the ep T tokens sends a copy to min(K, E / ep) experts of a rank at most.
 Index most_rows(const arch::Dims &dims, Index ep, Index tokens);

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layers/dispatch/route.hpp"
+
+#include <numeric>
+
+#include "base/error.hpp"
+#include "layers/dispatch/ways.hpp"
+
+namespace layers::dispatch {
+
+Index most_rows(const arch::Dims &dims, Index ep, Index tokens) {
+  return ep * tokens * std::min(dims.chosen, dims.experts / ep);
+}
+
+Source make_source(Context &ctx, tensor::Arena &keep, const std::int32_t *counts, Index experts,
+                   Index first) {
+  Source s;
+  s.first = first;
+  s.rows = std::accumulate(counts, counts + experts, Index{0});
+  s.plan.token_A = keep.vec<std::int32_t>(s.rows);
+  s.plan.arrival_TK = keep.mat<std::int32_t>(s.rows, 1);
+  s.plan.offsets_device = keep.vec<Index>(experts + 1);
+  if constexpr (tensor::kOnHost)
+    s.plan.offsets =
+        Kokkos::View<Index *, Kokkos::HostSpace>(s.plan.offsets_device.data(), experts + 1);
+  else
+    s.plan.offsets =
+        Kokkos::View<Index *, Kokkos::HostSpace>("layers::dispatch::offsets", experts + 1);
+  s.plan.offsets(0) = 0;
+  for (Index e = 0; e < experts; ++e) s.plan.offsets(e + 1) = s.plan.offsets(e) + counts[e];
+  if constexpr (!tensor::kOnHost)
+    Kokkos::deep_copy(ctx.exec, s.plan.offsets_device, s.plan.offsets);
+  const auto token_A = s.plan.token_A;
+  const auto arrival_TK = s.plan.arrival_TK;
+  tensor::for_each(
+      ctx, "layers::dispatch::make_source", s.rows, KOKKOS_LAMBDA(const Index a) {
+        token_A(a) = static_cast<std::int32_t>(a);
+        arrival_TK(a, 0) = static_cast<std::int32_t>(a);
+      });
+  return s;
+}
+
+std::vector<Source> make_sources(Context &ctx, tensor::Arena &keep,
+                                 const std::vector<std::int32_t> &counts, Index experts,
+                                 Mat<float> &weight_B1) {
+  std::vector<Source> sources;
+  Index rows = 0;
+  for (std::size_t first = 0; first < counts.size(); first += static_cast<std::size_t>(experts)) {
+    sources.push_back(make_source(ctx, keep, counts.data() + first, experts, rows));
+    rows += sources.back().rows;
+  }
+  weight_B1 = keep.mat<float>(rows, 1);
+  for (Source &s : sources) s.weight_B1 = Mat<float>(weight_B1.data() + s.first, s.rows, 1);
+  return sources;
+}
+
+template <class A>
+std::unique_ptr<Route<A>> make_route(const Group &group, const arch::Dims &dims, const Plan &plan,
+                                     tensor::Arena &keep) {
+  HADAL_CHECK(group.ep && dims.experts % group.ep->size() == 0, "{} experts, {} ranks",
+              dims.experts, group.ep ? group.ep->size() : 0);
+  switch (group.way) {
+  case Way::direct: return make_direct<A>(group, dims, plan, keep);
+  case Way::two_hop:
+  case Way::reference: break;
+  }
+  HADAL_CHECK(false, "way {}", static_cast<int>(group.way));
+  return nullptr;
+}
+
+template <class A>
+void count_kept(const Group &group, const arch::Dims &dims, Index tokens, Formats,
+                tensor::Arena &keep) {
+  const Index ep = group.ep->size(), rows = most_rows(dims, ep, tokens);
+  for (Index source = 0; source < ep; ++source) { // the ends of arrays are padded
+    keep.vec<Index>(dims.experts / ep + 1);
+    for (int array = 0; array < 2; ++array) keep.vec<std::int32_t>(rows / ep + 1);
+  }
+  keep.mat<float>(rows, 1);
+  keep.mat<A>(rows, dims.model);
+}
+
+template <class A>
+void count_flight(const Group &group, const arch::Dims &dims, Index tokens, Formats formats,
+                  tensor::Arena &arena) {
+  const Index ep = group.ep->size(), rows = most_rows(dims, ep, tokens);
+  arena.mat<float>(tokens * dims.chosen, 1);
+  arena.mat<A>(tokens * dims.chosen, dims.model);
+  with_dispatch_type<A>(formats.dispatch, [&](auto type) {
+    using M = typename decltype(type)::type;
+    if (!std::is_same_v<M, A>) arena.mat<M>(rows, dims.model);
+  });
+}
+
+#define HADAL_INSTANTIATE(A)                                                                       \
+  template std::unique_ptr<Route<A>> make_route(const Group &, const arch::Dims &, const Plan &,   \
+                                                tensor::Arena &);                                  \
+  template void count_kept<A>(const Group &, const arch::Dims &, Index, Formats, tensor::Arena &); \
+  template void count_flight<A>(const Group &, const arch::Dims &, Index, Formats, tensor::Arena &);
+HADAL_INSTANTIATE(float)
+HADAL_INSTANTIATE(bf16)
+#undef HADAL_INSTANTIATE
+
+} // namespace layers::dispatch
