@@ -84,7 +84,7 @@ Program build(Kind kind, int ranks, int micro_batches, std::string_view where = 
 
 // The most micro-batches on chunks that a rank has in hand at once, each from its first action to its last, messages included: so many
 // sets of buffers does it need. More micro-batches in a step never need fewer.
-int most_in_flight(const Program &program, int rank);
+int most_held(const Program &program, int rank);
 
 // "dualpipe: 8 ranks, 8 stages, 20 micro-batches".
 std::string title(const Program &program);

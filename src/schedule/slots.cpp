@@ -6,7 +6,7 @@
 
 namespace schedule {
 
-int most_in_flight(const Program &program, int rank) {
+int most_held(const Program &program, int rank) {
   std::map<std::pair<int, int>, std::pair<int, int>> life; // (chunk, micro-batch): first and last
   const auto &list = program.actions[static_cast<std::size_t>(rank)];
   const auto touch = [&](const Piece &p, int i) {

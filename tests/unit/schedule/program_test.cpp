@@ -94,7 +94,7 @@ TEST(SchedulePrograms, FewerMicroBatchesNeedNoMore) {
         const std::vector<int> peak = check(program).peak_activations;
         for (int rank = 0; rank < ranks; ++rank) {
           const auto r = static_cast<std::size_t>(rank);
-          const int needed = most_in_flight(program, rank);
+          const int needed = most_held(program, rank);
           EXPECT_GE(needed, slots[r]) << name({kind, ranks, n}) << " rank " << rank;
           EXPECT_GE(peak[r], peaks[r]) << name({kind, ranks, n}) << " rank " << rank;
           slots[r] = needed, peaks[r] = peak[r];
