@@ -1,74 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layers/dispatch/dispatch.hpp"
 
-#include "base/error.hpp"
 #include "layers/dispatch/rows.hpp"
+#include "layers/dispatch/sort.hpp"
 
 namespace layers::dispatch {
 
 namespace {
 
-constexpr Index kBlocks = 64; // blocks of tokens counted apart; the plan does not depend on it
-constexpr int kWidth = 32;    // elements of a row combined at a time
-
-// Where each block's copies for each expert begin, counted from the expert's first arrival; the experts' totals.
-void count(Context &ctx, Mat<const std::int32_t> expert_TK, Mat<std::int32_t> start_BE,
-           Vec<Index> total_E) {
-  const Index T = expert_TK.extent(0), K = expert_TK.extent(1), E = total_E.extent(0);
-  const Index blocks = start_BE.extent(0), rows = (T + blocks - 1) / blocks;
-  tensor::for_each(
-      ctx, "layers::dispatch::plan::count", blocks, KOKKOS_LAMBDA(const Index b) {
-        for (Index e = 0; e < E; ++e) start_BE(b, e) = 0;
-        const Index end = (b + 1) * rows < T ? (b + 1) * rows : T;
-        for (Index t = b * rows; t < end; ++t)
-          for (Index k = 0; k < K; ++k) ++start_BE(b, expert_TK(t, k));
-      });
-  tensor::for_each(
-      ctx, "layers::dispatch::plan::scan_blocks", E, KOKKOS_LAMBDA(const Index e) {
-        std::int32_t sum = 0;
-        for (Index b = 0; b < blocks; ++b) {
-          const std::int32_t n = start_BE(b, e);
-          start_BE(b, e) = sum;
-          sum += n;
-        }
-        total_E(e) = sum;
-      });
-}
-
-// offsets = running sum of the totals. One thread: there are at most some hundred experts.
-void scan_experts(Context &ctx, Vec<const Index> total_E, Vec<Index> offsets) {
-  const Index E = total_E.extent(0);
-  tensor::for_each(
-      ctx, "layers::dispatch::plan::scan_experts", 1, KOKKOS_LAMBDA(const Index) {
-        Index sum = 0;
-        for (Index e = 0; e < E; ++e) {
-          offsets(e) = sum;
-          sum += total_E(e);
-        }
-        offsets(E) = sum;
-      });
-}
-
-// Each block walks its tokens in order: arrivals of an expert are in token order.
-void place(Context &ctx, Mat<const std::int32_t> expert_TK, Mat<std::int32_t> start_BE,
-           const Plan &plan) {
-  const Index T = expert_TK.extent(0), K = expert_TK.extent(1);
-  const Index blocks = start_BE.extent(0), rows = (T + blocks - 1) / blocks;
-  const auto token_A = plan.token_A;
-  const auto arrival_TK = plan.arrival_TK;
-  const auto offsets = plan.offsets_device;
-  tensor::for_each(
-      ctx, "layers::dispatch::plan::place", blocks, KOKKOS_LAMBDA(const Index b) {
-        const Index end = (b + 1) * rows < T ? (b + 1) * rows : T;
-        for (Index t = b * rows; t < end; ++t)
-          for (Index k = 0; k < K; ++k) {
-            const std::int32_t e = expert_TK(t, k);
-            const std::int32_t a = static_cast<std::int32_t>(offsets(e)) + start_BE(b, e)++;
-            arrival_TK(t, k) = a;
-            token_A(a) = static_cast<std::int32_t>(t);
-          }
-      });
-}
+constexpr int kWidth = 32; // elements of a row combined at a time
 
 // Which copies of a token begin an expert group: bit k of the result.
 KOKKOS_INLINE_FUNCTION std::uint32_t group_starts(const std::int32_t *expert, int K,
@@ -144,14 +84,8 @@ Plan allocate(tensor::Arena &arena, const arch::Dims &dims, Index tokens, Format
 
 void plan(Context &ctx, const arch::Dims &dims, Mat<const std::int32_t> expert_TK,
           const Plan &plan) {
-  HADAL_CHECK(expert_TK.size() < (1ULL << 31) && expert_TK.extent(1) <= 32, "{} x {} token copies",
-              expert_TK.extent(0), expert_TK.extent(1));
-  tensor::Arena::Scope scope(ctx.arena);
-  const auto start_BE = ctx.arena.mat<std::int32_t>(kBlocks, dims.experts);
-  const auto total_E = ctx.arena.vec<Index>(dims.experts);
-  count(ctx, expert_TK, start_BE, total_E);
-  scan_experts(ctx, total_E, plan.offsets_device);
-  place(ctx, expert_TK, start_BE, plan);
+  sort(ctx, expert_TK, Keys{0, 1, dims.experts},
+       Sorted{plan.token_A, plan.arrival_TK, plan.offsets_device});
   // The host launches one product per expert and needs the row counts: the only wait in a layer.
   if constexpr (!tensor::kOnHost) Kokkos::deep_copy(ctx.exec, plan.offsets, plan.offsets_device);
   tensor::fence(ctx, "layers::dispatch::plan: offsets on the host");

@@ -12,6 +12,8 @@ Index most_rows(const arch::Dims &dims, Index ep, Index tokens) {
   return ep * tokens * std::min(dims.chosen, dims.experts / ep);
 }
 
+bool groups_on_nodes(const arch::Dims &dims, Index nodes) { return dims.groups % nodes == 0; }
+
 Source make_source(Context &ctx, tensor::Arena &keep, const std::int32_t *counts, Index experts,
                    Index first) {
   Source s;
@@ -61,7 +63,7 @@ std::unique_ptr<Route<A>> make_route(const Group &group, const arch::Dims &dims,
               dims.experts, group.ep ? group.ep->size() : 0);
   switch (group.way) {
   case Way::direct: return make_direct<A>(group, dims, plan, keep);
-  case Way::two_hop:
+  case Way::two_hop: return make_two_hop<A>(group, dims, plan, keep);
   case Way::reference: break;
   }
   HADAL_CHECK(false, "way {}", static_cast<int>(group.way));

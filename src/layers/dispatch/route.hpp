@@ -91,6 +91,9 @@ template <class A>
 void count_flight(const Group &group, const arch::Dims &dims, Index tokens, Formats formats,
                   tensor::Arena &arena);
 
+// Does every expert group of the router lie on one of the nodes?
+bool groups_on_nodes(const arch::Dims &dims, Index nodes);
+
 // Most rows that can arrive: each of the ep T tokens sends a copy to min(K, E / ep) experts of a rank at most.
 Index most_rows(const arch::Dims &dims, Index ep, Index tokens);
 
