@@ -64,7 +64,7 @@ std::unique_ptr<Route<A>> make_route(const Group &group, const arch::Dims &dims,
   switch (group.way) {
   case Way::direct: return make_direct<A>(group, dims, plan, keep);
   case Way::two_hop: return make_two_hop<A>(group, dims, plan, keep);
-  case Way::reference: break;
+  case Way::reference: return make_reference<A>(group, dims, plan, keep);
   }
   HADAL_CHECK(false, "way {}", static_cast<int>(group.way));
   return nullptr;

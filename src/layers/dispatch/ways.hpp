@@ -12,6 +12,9 @@ std::unique_ptr<Route<A>> make_direct(const Group &group, const arch::Dims &dims
 template <class A>
 std::unique_ptr<Route<A>> make_two_hop(const Group &group, const arch::Dims &dims, const Plan &plan,
                                        tensor::Arena &keep);
+template <class A>
+std::unique_ptr<Route<A>> make_reference(const Group &group, const arch::Dims &dims,
+                                         const Plan &plan, tensor::Arena &keep);
 // A plan whose tokens are the rows themselves. counts: rows of each of the experts here.
 Source make_source(Context &ctx, tensor::Arena &keep, const std::int32_t *counts, Index experts,
                    Index first);

@@ -66,7 +66,7 @@ std::string name_of(const Case &c, Way way) {
 }
 
 void run(const Case &c) {
-  for (const Way way : {Way::direct, Way::two_hop}) {
+  for (const Way way : {Way::direct, Way::two_hop, Way::reference}) {
     SCOPED_TRACE(name_of(c, way));
     on_ranks(c.ep, [&](Communicator &world, Memory &memory) {
       walk<float>(c, way, world, memory);
