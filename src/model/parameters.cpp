@@ -10,8 +10,6 @@
 namespace model {
 namespace {
 
-Index aligned(Index elements) { return (elements + 63) / 64 * 64; }
-
 // Hands out views of tensors by name; of those that the rank does not hold empty ones.
 template <class T> struct Shelf {
   const Layout &layout;
@@ -103,10 +101,14 @@ Layout::Layout(const arch::Dims &dims, const Share &share) : dims_(dims), share_
       spec.shape[0] /= share.ep;
       slot.first = share.ep_rank * spec.size();
     }
-    slot.spec = spec, slot.offset = size_, slot.size = spec.size();
+    slot.spec = spec, slot.size = spec.size();
     index_[spec.name] = slots_.size();
-    size_ += aligned(slot.size);
     slots_.push_back(std::move(slot));
+  }
+  for (const bool plain : {true, false}) {
+    for (Slot &slot : slots_)
+      if (slot.plain() == plain) slot.offset = size_, size_ += aligned(slot.size);
+    if (plain) plain_size_ = size_;
   }
   uses_ = 1 + dims.mtp_depth;
   gradient_size_ = size_ + 2 * dims.mtp_depth * aligned(dims.vocabulary * dims.model);
@@ -179,25 +181,21 @@ Grads grads(const Layout &layout, const GradientPlace &place) {
   return g;
 }
 
-void initialise(Context &ctx, const Layout &layout, std::uint64_t seed, Vec<float> master) {
+void initialise(Context &ctx, const Layout &layout, const Slot &slot, std::uint64_t seed,
+                Index begin, Vec<float> to) {
   const double std_dev = layout.dims().init_std;
-  for (const Slot &slot : layout.slots()) {
-    const Vec<float> to(master.data() + slot.offset, slot.size);
-    const auto name = base::hash64(slot.spec.name);
-    const arch::Init init = slot.spec.init;
-    const Index first = slot.first;
-    tensor::for_each(
-        ctx, "model::initialise", slot.size, KOKKOS_LAMBDA(const Index i) {
-          using base::random::normal, base::random::Purpose;
-          if (init == arch::Init::normal)
-            to(i) = static_cast<float>(
-                std_dev * normal(seed, Purpose::init, name, static_cast<std::uint64_t>(first + i)));
-          else
-            to(i) = init == arch::Init::one ? 1.0F : 0.0F;
-        });
-  }
-  tensor::fence(ctx,
-                "model::initialise"); // reason: start of a run, values are read by the host next
+  const auto name = base::hash64(slot.spec.name);
+  const arch::Init init = slot.spec.init;
+  const Index first = slot.first + begin;
+  tensor::for_each(
+      ctx, "model::initialise", static_cast<Index>(to.extent(0)), KOKKOS_LAMBDA(const Index i) {
+        using base::random::normal, base::random::Purpose;
+        if (init == arch::Init::normal)
+          to(i) = static_cast<float>(
+              std_dev * normal(seed, Purpose::init, name, static_cast<std::uint64_t>(first + i)));
+        else
+          to(i) = init == arch::Init::one ? 1.0F : 0.0F;
+      });
 }
 
 template <class A>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // Where the tensors of the registry lie in flat buffers, and the typed views that layers take.
-//   master   FP32, every tensor of the registry
+//   master   FP32, every tensor of the registry. The plain ones, which layers read as they are (norms, routers, biases), lie first, so
+//            that a buffer of these alone is a beginning of it
 //   compute  copies of the matrices in the compute dtype A (for A = float: the master itself)
 //   gradient FP32, as master, then one further accumulator of embedding and head per MTP module ("uses": law of sums)
 #include <functional>
@@ -48,9 +49,12 @@ struct Slot {
   Index order = 0; // place in the registry of the whole model
   bool copy =
       false; // the embedding on a last stage that is not the first too: read there, owned by the first
+  bool plain() const { return spec.kind != arch::Kind::matrix; } // FP32 whatever the compute dtype
 };
 
-// Offsets of all tensors that a rank holds, in registry order, each aligned to 64 elements.
+inline Index aligned(Index elements) { return (elements + 63) / 64 * 64; }
+
+// All tensors that a rank holds, in registry order; the buffer has the plain ones first. Each begins at a multiple of 64 elements.
 class Layout {
 public:
   explicit Layout(const arch::Dims &dims);
@@ -60,6 +64,7 @@ public:
   const Slot &at(const std::string &name) const; // a Fault when there is none
   const Slot *find(const std::string &name) const;
   Index size() const { return size_; }                   // elements of master and compute
+  Index plain_size() const { return plain_size_; }       // of these, the plain tensors
   Index gradient_size() const { return gradient_size_; } // elements of a gradient buffer
   // Offset of the accumulator of the use-th use (0 main, k MTP depth k) of "embedding" or "head".
   Index use_offset(const std::string &name, Index use) const;
@@ -71,7 +76,7 @@ private:
   Share share_;
   std::vector<Slot> slots_;
   std::unordered_map<std::string, std::size_t> index_;
-  Index size_ = 0, gradient_size_ = 0, uses_ = 1;
+  Index size_ = 0, plain_size_ = 0, gradient_size_ = 0, uses_ = 1;
 };
 
 template <class A> struct BlockWeights {
@@ -90,6 +95,7 @@ template <class A> struct Weights {
   Vec<const float> final_norm_D;
   std::vector<BlockWeights<A>> blocks; // L + MTP depth
 };
+// master: the whole, or its plain tensors alone.
 template <class A> Weights<A> weights(const Layout &layout, Vec<float> master, Vec<A> compute);
 
 struct BlockGrads {
@@ -114,8 +120,10 @@ Grads grads(const Layout &layout, Vec<float> buffer);
 using GradientPlace = std::function<float *(const Slot &slot, Index use, Index source)>;
 Grads grads(const Layout &layout, const GradientPlace &place);
 
-// Initial values of a tensor: a function of (seed, name, element), so that any layout starts from the same numbers.
-void initialise(Context &ctx, const Layout &layout, std::uint64_t seed, Vec<float> master);
+// Initial values of the elements of this rank's tensor from `begin` on: a function of (seed, name, element), so that any layout starts
+// from the same numbers.
+void initialise(Context &ctx, const Layout &layout, const Slot &slot, std::uint64_t seed,
+                Index begin, Vec<float> to);
 // compute = master rounded to nearest even, matrices only (nothing to do for A = float where both are one buffer).
 template <class A>
 void refresh_compute(Context &ctx, const Layout &layout, Vec<const float> master, Vec<A> compute);

@@ -28,16 +28,17 @@ const Options &require_ranks(const Options &o, const comm::Communicator &world) 
 template <class A>
 void require_memory(const Options &o, const Ranks &ranks, const model::Layout &layout) {
   const auto n = static_cast<double>(layout.size());
-  const Ownership ownership(ranks, layout);
+  const Ownership ownership(ranks, layout, !std::is_same_v<A, float>);
+  const double masters = 4 * static_cast<double>(ownership.masters());
   const double moments = static_cast<double>(ownership.moments()) * 2 *
                          (o.optimizer.moments == optim::MomentType::bf16 ? 2 : 4);
   const double buffers = std::bit_width(static_cast<std::uint64_t>(ranks.shards(o)));
   const double gradients = buffers * 4 * static_cast<double>(layout.gradient_size());
   const double copies = std::is_same_v<A, float> ? 0 : 2 * n;
-  const double average = o.average.beta > 0 ? 4 * n : 0;
+  const double average = o.average.beta > 0 ? 4 * static_cast<double>(ownership.moments()) : 0;
   const double arena =
       static_cast<double>(Pipeline<A>::scratch_bytes(o, ranks) + Pipeline<A>::slot_bytes(o, ranks));
-  const double need = 4 * n + moments + gradients + copies + average + arena;
+  const double need = masters + moments + gradients + copies + average + arena;
   const auto free = static_cast<double>(available_bytes());
   const auto text = [](double bytes) {
     return base::text::bytes(static_cast<std::int64_t>(bytes));
@@ -49,7 +50,7 @@ void require_memory(const Options &o, const Ranks &ranks, const model::Layout &l
         fmt::format("Weights {}, moments {}, gradients {}, activations and scratch {}. Smaller "
                     "batch.micro_batch, recompute.* = true, optimizer.moments = \"bf16\" or a "
                     "smaller model would make it fit.",
-                    text(4 * n + copies), text(moments), text(gradients), text(arena)));
+                    text(masters + copies), text(moments), text(gradients), text(arena)));
 }
 
 template void require_memory<float>(const Options &, const Ranks &, const model::Layout &);

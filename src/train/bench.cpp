@@ -93,7 +93,7 @@ template <class A> std::string run(const BenchRequest &request) {
   const RandomSource source(o.batch.sequence, o.dims.vocabulary);
   Trainer<A> trainer(o, ranks, state, source);
   auto &ctx = trainer.context();
-  model::initialise(ctx, layout, 1, state.master);
+  state.initialise(ctx, 1);
   trainer.weights_changed();
   trainer.step(); // primitives are made, memory is touched
   const double before = numerics::measure_gemm_peak(ctx, half),

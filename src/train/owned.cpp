@@ -31,15 +31,20 @@ comm::Cut Ownership::cut(const Chunk &chunk, const Slot &slot) const {
   return comm::cut_evenly(slot.size, ranks, static_cast<int>(slot.order % ranks), kOwnBlock);
 }
 
-Ownership::Ownership(const Ranks &ranks, const model::Layout &layout) {
+Ownership::Ownership(const Ranks &ranks, const model::Layout &layout, bool cut_matrices)
+    : masters_(cut_matrices ? layout.plain_size() : layout.size()) {
   for (const Slot &slot : layout.slots())
     for (const Chunk &chunk : ranks.chunks()) {
       if (!owns(chunk, layout.dims(), slot)) continue;
       const comm::Cut cut = this->cut(chunk, slot);
       const auto me = static_cast<std::size_t>(replicas_of(chunk, slot).rank());
-      const Owned piece{&slot, cut.begin[me], cut.begin[me + 1], moments_};
-      if (piece.end == piece.begin) continue;
-      moments_ += (piece.end - piece.begin + 63) / 64 * 64;
+      Owned piece{&slot, cut.begin[me], cut.begin[me + 1], moments_, slot.offset + cut.begin[me]};
+      if (piece.size() == 0) continue;
+      moments_ += model::aligned(piece.size());
+      if (cut_matrices && !slot.plain()) {
+        piece.master = masters_;
+        masters_ += model::aligned(piece.size());
+      }
       pieces_.push_back(piece);
     }
 }
@@ -163,7 +168,7 @@ void Exchange::reduce(tensor::Context &ctx) {
   add_uses(ctx);
 }
 
-void Exchange::spread(tensor::Context &ctx, Vec<float> master) {
+void Exchange::spread(tensor::Context &ctx, const std::function<Whole(const Slot &)> &of) {
   tensor::fence(ctx, "train::exchange::spread"); // reason: weights leave this rank
   const auto &dims = layout_.dims();
   for (const std::size_t c : by_stage())
@@ -174,8 +179,7 @@ void Exchange::spread(tensor::Context &ctx, Vec<float> master) {
       std::vector<comm::Pieces> pieces;
       for (const Slot &slot : layout_.slots())
         if (of_experts(slot) == experts && slot.spec.trained() && owns(chunk, dims, slot))
-          pieces.push_back(
-              {master.data() + slot.offset, sizeof(float), ownership_.cut(chunk, slot)});
+          pieces.push_back({of(slot).data, of(slot).element, ownership_.cut(chunk, slot)});
       comm::all_gather(ctx, comm, pieces, {"weights"});
     }
   // The last stage's copy of the embedding.
@@ -184,8 +188,8 @@ void Exchange::spread(tensor::Context &ctx, Vec<float> master) {
       dims.mtp_depth > 0 && ranks_.mesh().place.pp > 1 && ranks_.chunks().size() == 1;
   if (!copied || !embedding) return;
   comm::Communicator &pp = *ranks_.mesh().pp;
-  float *data = master.data() + embedding->offset;
-  const std::size_t bytes = static_cast<std::size_t>(embedding->size) * sizeof(float);
+  const auto [data, element] = of(*embedding);
+  const std::size_t bytes = static_cast<std::size_t>(embedding->size) * element;
   if (embedding->copy)
     pp.recv(0, 0, data, bytes, {"embedding"});
   else

@@ -3,6 +3,7 @@
 // Who updates what (ZeRO-1): of every tensor each replica owns a piece. It receives the sum of all gradients of that piece, holds its
 // moments, moves it and hands the new values to the others. Pieces begin at multiples of a block that suits the norm, the hash of a
 // state and the file.
+#include <functional>
 #include <vector>
 
 #include "comm/reduce.hpp"
@@ -18,20 +19,30 @@ struct Owned {
   const model::Slot *slot = nullptr;
   tensor::Index begin = 0, end = 0; // elements of this rank's tensor
   tensor::Index at = 0;             // where the piece's moments lie
+  tensor::Index master = 0;         // where its FP32 values lie
+  tensor::Index size() const { return end - begin; }
 };
 
-// Which pieces of which tensors are this rank's, in the order of the layout.
+// Which pieces of which tensors are this rank's, in the order of the layout. cut: layers read matrices from compute copies, so that of
+// their FP32 values only the owned pieces are here; else the FP32 values are what layers read, and are whole.
 class Ownership {
 public:
-  Ownership(const Ranks &ranks, const model::Layout &layout);
+  Ownership(const Ranks &ranks, const model::Layout &layout, bool cut);
   const std::vector<Owned> &pieces() const { return pieces_; }
   tensor::Index moments() const { return moments_; } // elements of a moment's buffer
+  tensor::Index masters() const { return masters_; } // elements of the FP32 values' buffer
   // How a tensor of a chunk is cut among its replicas.
   comm::Cut cut(const Chunk &chunk, const model::Slot &slot) const;
 
 private:
   std::vector<Owned> pieces_;
-  tensor::Index moments_ = 0;
+  tensor::Index moments_ = 0, masters_ = 0;
+};
+
+// A whole tensor of this rank as layers read it: what weights are handed out as.
+struct Whole {
+  void *data = nullptr;
+  std::size_t element = 0; // bytes
 };
 
 // The exchange of gradients and weights at the end of a step.
@@ -43,8 +54,8 @@ public:
   void reduce(tensor::Context &ctx);
   // The summed gradient of an owned piece.
   tensor::Vec<float> gradient(const Owned &piece) const;
-  // New values of all pieces to all replicas, and to copies of the embedding.
-  void spread(tensor::Context &ctx, tensor::Vec<float> master);
+  // The owned pieces of all trained tensors to all replicas, and to copies of the embedding.
+  void spread(tensor::Context &ctx, const std::function<Whole(const model::Slot &)> &of);
   std::size_t bytes() const { return scratch_.size() * sizeof(float); }
 
 private:

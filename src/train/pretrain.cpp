@@ -139,7 +139,7 @@ private:
                       reader->step(), reader->state_hash());
       last_checkpoint_ = state_.counters.step;
     } else {
-      model::initialise(ctx, layout_, static_cast<std::uint64_t>(o_.run.seed), state_.master);
+      state_.initialise(ctx, static_cast<std::uint64_t>(o_.run.seed));
       if (!o_.run.init_from.empty()) {
         const auto source = together(
             ranks_, [&] { return std::optional(checkpoint::Reader::open(o_.run.init_from)); });
@@ -148,9 +148,6 @@ private:
         companions_ = source->companions();
         base::log::info("weights from {} (step {})", source->directory().string(), source->step());
       }
-      if (state_.average.extent(0) > 0)
-        Kokkos::deep_copy(state_.average,
-                          Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, state_.master));
     }
     trainer_.weights_changed();
   }

@@ -29,20 +29,8 @@ Section section_of(const char *name, const Ownership &ownership, T *data, bool t
   }
   return s;
 }
-tensor::Index in_layout(const Owned &piece) { return piece.slot->offset + piece.begin; }
+tensor::Index in_master(const Owned &piece) { return piece.master; }
 tensor::Index in_moments(const Owned &piece) { return piece.at; }
-
-// All that a rank holds of the weights: whole tensors, or its experts.
-Section held(const char *name, const model::Layout &layout, float *data) {
-  Section s;
-  s.name = name;
-  for (const model::Slot &slot : layout.slots()) {
-    Item item{slot.spec.name, slot.global_shape, Type::f32, data + slot.offset};
-    item.first = slot.first, item.count = slot.size;
-    s.items.push_back(std::move(item));
-  }
-  return s;
-}
 
 // The buffer itself where the host reaches it and a copy is not asked for; else a copy in `place`, allocated at the first use.
 template <class T>
@@ -88,7 +76,8 @@ Counters Counters::from_json(const nlohmann::json &j) {
 }
 
 State::State(const Options &options, const Ranks &ranks, const model::Layout &where)
-    : layout(where), ownership(ranks, where), master("train::master", where.size()), ranks_(ranks) {
+    : layout(where), ownership(ranks, where, options.precision.compute != Compute::f32),
+      master("train::master", ownership.masters()), ranks_(ranks) {
   if (options.optimizer.moments == optim::MomentType::bf16) {
     first.bf16 = Vec<numerics::bf16>("train::first_moment", ownership.moments());
     second.bf16 = Vec<numerics::bf16>("train::second_moment", ownership.moments());
@@ -96,13 +85,46 @@ State::State(const Options &options, const Ranks &ranks, const model::Layout &wh
     first.f32 = Vec<float>("train::first_moment", ownership.moments());
     second.f32 = Vec<float>("train::second_moment", ownership.moments());
   }
-  if (options.average.beta > 0) average = optim::HostFloats("train::average", where.size());
+  if (options.average.beta > 0) average = optim::HostFloats("train::average", ownership.moments());
+}
+
+void State::initialise(tensor::Context &ctx, std::uint64_t seed) {
+  for (const model::Slot &slot : layout.slots())
+    if (slot.plain()) model::initialise(ctx, layout, slot, seed, 0, plain(slot));
+  for (const Owned &piece : ownership.pieces())
+    if (!piece.slot->plain())
+      model::initialise(ctx, layout, *piece.slot, seed, piece.begin, value(piece));
+  average_is_value(ctx);
+}
+
+void State::average_is_value(tensor::Context &ctx) {
+  tensor::fence(ctx, "train::state::average"); // reason: the average lives on the host
+  if (average.extent(0) == 0) return;
+  for (const Owned &piece : ownership.pieces())
+    Kokkos::deep_copy(
+        optim::HostFloats(average.data() + piece.at, static_cast<std::size_t>(piece.size())),
+        value(piece));
+}
+
+// A copy has the owned pieces one behind the other, as the moments.
+Section State::pieces_of_master(tensor::Context &ctx, bool with_copies) {
+  if constexpr (tensor::kOnHost)
+    if (!with_copies) return section_of("weights", ownership, master.data(), false, in_master);
+  if (copies_.master.extent(0) == 0)
+    copies_.master =
+        optim::HostFloats(Kokkos::view_alloc(Kokkos::WithoutInitializing, "train::state::copy"),
+                          static_cast<std::size_t>(ownership.moments()));
+  for (const Owned &piece : ownership.pieces())
+    Kokkos::deep_copy(
+        ctx.exec,
+        optim::HostFloats(copies_.master.data() + piece.at, static_cast<std::size_t>(piece.size())),
+        value(piece));
+  return section_of("weights", ownership, copies_.master.data(), false, in_moments);
 }
 
 std::vector<Section> State::sections(tensor::Context &ctx, bool with_copies) {
   std::vector<Section> all;
-  all.push_back(section_of("weights", ownership,
-                           host_data(ctx, master, copies_.master, with_copies), false, in_layout));
+  all.push_back(pieces_of_master(ctx, with_copies));
   if (bf16_moments()) {
     all.push_back(section_of("first_moment", ownership,
                              host_data(ctx, first.bf16, copies_.first_bf16, with_copies), true,
@@ -128,7 +150,7 @@ std::vector<Section> State::sections(tensor::Context &ctx, bool with_copies) {
       Kokkos::deep_copy(copies_.average, average);
       data = copies_.average.data();
     }
-    all.push_back(section_of("average", ownership, data, false, in_layout));
+    all.push_back(section_of("average", ownership, data, false, in_moments));
   }
   Section progress;
   progress.name = "counters";
@@ -138,36 +160,49 @@ std::vector<Section> State::sections(tensor::Context &ctx, bool with_copies) {
   return all;
 }
 
+// The plain tensors whole, of the matrices the owned pieces.
+void State::read_weights(tensor::Context &ctx, const checkpoint::Reader &reader) {
+  const auto host =
+      Kokkos::create_mirror_view(Kokkos::HostSpace{}, master); // here it may be itself
+  std::vector<Item> items;
+  const auto add = [&](const model::Slot &slot, tensor::Index at, tensor::Index begin,
+                       tensor::Index count) {
+    Item item{slot.spec.name, slot.global_shape, Type::f32, host.data() + at};
+    item.first = slot.first + begin, item.count = count;
+    items.push_back(std::move(item));
+  };
+  for (const model::Slot &slot : layout.slots())
+    if (slot.plain()) add(slot, slot.offset, 0, slot.size);
+  for (const Owned &piece : ownership.pieces())
+    if (!piece.slot->plain()) add(*piece.slot, piece.master, piece.begin, piece.size());
+  reader.read("weights", items, ranks_.alone()); // else others read the rest
+  if constexpr (!tensor::kOnHost) Kokkos::deep_copy(ctx.exec, master, host);
+  tensor::fence(ctx, "train::state::read_weights"); // reason: the host's array goes
+}
+
 void State::read(tensor::Context &ctx, const checkpoint::Reader &reader, bool weights_only) {
-  auto wanted = sections(ctx, !tensor::kOnHost);
-  const bool all_here = ranks_.alone(); // else others read the rest
-  bool average_missing = weights_only;
-  for (const Section &section : wanted) {
-    if (weights_only && section.name != "weights") continue;
+  read_weights(ctx, reader);
+  if (weights_only) return average_is_value(ctx);
+  bool average_missing = false;
+  for (const Section &section : sections(ctx, !tensor::kOnHost)) {
     if (section.name == "counters") {
       counters = Counters::from_json(reader.scalars("counters"));
-    } else if (section.name == "weights") {
-      float *to = tensor::kOnHost ? master.data() : copies_.master.data();
-      reader.read("weights", held("weights", layout, to).items, all_here);
-    } else if (section.name == "average") {
-      average_missing = !reader.has("average"); // switched on since
-      if (!average_missing)
-        reader.read("average", held("average", layout, average.data()).items, all_here);
-    } else {
-      reader.read(section.name, section.items, all_here);
+    } else if (section.name == "average" && !reader.has("average")) {
+      average_missing = true; // switched on since
+    } else if (section.name != "weights") {
+      reader.read(section.name, section.items, ranks_.alone());
     }
   }
   if constexpr (!tensor::kOnHost) {
-    Kokkos::deep_copy(ctx.exec, master, copies_.master);
-    if (!weights_only && bf16_moments())
+    if (bf16_moments())
       Kokkos::deep_copy(ctx.exec, first.bf16, copies_.first_bf16),
           Kokkos::deep_copy(ctx.exec, second.bf16, copies_.second_bf16);
-    if (!weights_only && !bf16_moments())
+    else
       Kokkos::deep_copy(ctx.exec, first.f32, copies_.first),
           Kokkos::deep_copy(ctx.exec, second.f32, copies_.second);
+    if (average.extent(0) > 0 && !average_missing) Kokkos::deep_copy(average, copies_.average);
   }
-  if (average_missing && average.extent(0) > 0)
-    Kokkos::deep_copy(average, Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, master));
+  if (average_missing) average_is_value(ctx);
   tensor::fence(ctx, "train::state::read"); // reason: start of a run
 }
 
@@ -201,7 +236,7 @@ std::string State::hash(tensor::Context &ctx) {
 }
 
 std::size_t State::device_bytes() const {
-  return 4 * static_cast<std::size_t>(layout.size()) +
+  return 4 * static_cast<std::size_t>(ownership.masters()) +
          static_cast<std::size_t>(ownership.moments()) * 2 * (bf16_moments() ? 2 : 4);
 }
 

@@ -39,15 +39,29 @@ public:
 
   const model::Layout &layout;
   const Ownership ownership; // which pieces this rank moves
-  tensor::Vec<float> master; // all that the rank holds
-  Moments first, second;
-  optim::HostFloats average; // empty without [average]
+  // FP32 values. Where layers compute in FP32 they read them here, and all that the rank holds is whole. Else the plain tensors are
+  // whole and the matrices are owned pieces.
+  tensor::Vec<float> master;
+  Moments first, second;     // of the owned pieces
+  optim::HostFloats average; // of the owned pieces; empty without [average]
   Counters counters;
+
+  tensor::Vec<float> value(const Owned &piece) const {
+    return tensor::Vec<float>(master.data() + piece.master, piece.size());
+  }
+  tensor::Vec<float> plain(const model::Slot &slot) const {
+    HADAL_CHECK(slot.plain(), "{} may be cut", slot.spec.name);
+    return tensor::Vec<float>(master.data() + slot.offset, slot.size);
+  }
+  // Fresh weights: plain tensors and owned pieces; the average is equal to them. Trainer::weights_changed hands them to the others, as
+  // after read().
+  void initialise(tensor::Context &ctx, std::uint64_t seed);
 
   // Sections of this rank's pieces, whose items point to host memory: to the live buffers where the host reaches them, otherwise to copies made here.
   // with_copies: always to copies, which stay unchanged while training goes on.
   std::vector<checkpoint::Section> sections(tensor::Context &ctx, bool with_copies);
-  // Fills the state from a checkpoint: everything, or the weights alone (moments, counters and average stay as they are).
+  // Fills the state from a checkpoint: everything, or the weights alone (moments and counters stay as they are, the average is equal
+  // to the weights).
   void read(tensor::Context &ctx, const checkpoint::Reader &reader, bool weights_only);
   // Of the whole state, on all ranks together; rank 0 has it.
   std::string hash(tensor::Context &ctx);
@@ -57,6 +71,10 @@ public:
   bool bf16_moments() const { return second.bf16.extent(0) > 0; }
 
 private:
+  checkpoint::Section pieces_of_master(tensor::Context &ctx, bool with_copies);
+  void read_weights(tensor::Context &ctx, const checkpoint::Reader &reader);
+  void average_is_value(tensor::Context &ctx);
+
   const Ranks &ranks_;
   struct Copies {
     Kokkos::View<float *, Kokkos::HostSpace> master, first, second, average;

@@ -52,12 +52,20 @@ Trainer<A>::Trainer(const Options &options, const Ranks &ranks, State &state,
       pipeline_(options, ranks, gradients_),
       buffers_(options.batch.micro_batch, options.batch.sequence, options.dims.mtp_depth),
       square_sum_(largest(state.layout)), global_norm_(options.dims),
-      load_BE_("train::load", pipeline_.moe_blocks(), options.dims.experts) {
-  weights_changed();
-}
+      load_BE_("train::load", pipeline_.moe_blocks(), options.dims.experts) {}
 
+// Owners round, so that a matrix travels in the compute dtype and every rank has the same bits.
 template <class A> void Trainer<A>::weights_changed() {
-  model::refresh_compute<A>(ctx_, state_.layout, Vec<const float>(state_.master), compute_);
+  if constexpr (!std::is_same_v<A, float>)
+    for (const Owned &piece : state_.ownership.pieces())
+      if (!piece.slot->plain())
+        numerics::convert(ctx_, "train::step::round", Vec<const float>(state_.value(piece)),
+                          Vec<A>(compute_.data() + piece.slot->offset + piece.begin, piece.size()));
+  if (ranks_.alone()) return;
+  exchange_.spread(ctx_, [&](const model::Slot &slot) {
+    if (slot.plain()) return Whole{state_.plain(slot).data(), sizeof(float)};
+    return Whole{compute_.data() + slot.offset, sizeof(A)};
+  });
 }
 
 template <class A> std::size_t Trainer<A>::planned_bytes() const {
@@ -152,9 +160,8 @@ template <class A> void Trainer<A>::judge(StepReport &report) {
 
 template <class A> std::string Trainer<A>::locate() {
   model::FiniteScan scan(ctx_);
-  for (const auto &slot : state_.layout.slots())
-    scan.look("weights", slot.spec.name.c_str(),
-              Vec<float>(state_.master.data() + slot.offset, slot.size));
+  for (const Owned &piece : state_.ownership.pieces())
+    scan.look("weights", piece.slot->spec.name.c_str(), state_.value(piece));
   for (const Owned &piece : state_.ownership.pieces())
     if (piece.slot->spec.trained())
       scan.look("gradient", piece.slot->spec.name.c_str(), exchange_.gradient(piece));
@@ -181,7 +188,7 @@ template <class A> void Trainer<A>::move_biases() {
     optim::move_bias(
         ctx_, gamma,
         Vec<const std::int64_t>(load_BE_.data() + b * options_.dims.experts, options_.dims.experts),
-        Vec<float>(state_.master.data() + slot->offset, slot->size));
+        state_.plain(*slot));
   }
 }
 
@@ -193,10 +200,10 @@ template <class A> void Trainer<A>::update(const StepReport &report) {
   for (const Owned &piece : state_.ownership.pieces()) {
     const auto &slot = *piece.slot;
     if (!slot.spec.trained()) continue;
-    const Index n = piece.end - piece.begin;
+    const Index n = piece.size();
     const double decay = slot.spec.decay ? options_.optimizer.decay : 0.0;
     const Vec<const float> g = exchange_.gradient(piece);
-    const Vec<float> w(state_.master.data() + slot.offset + piece.begin, n);
+    const Vec<float> w = state_.value(piece);
     if (state_.bf16_moments())
       optim::adamw(ctx_, options_.optimizer, report.rate, decay, c.updates, scale, g, w,
                    Vec<numerics::bf16>(state_.first.bf16.data() + piece.at, n),
@@ -207,14 +214,15 @@ template <class A> void Trainer<A>::update(const StepReport &report) {
                    Vec<float>(state_.second.f32.data() + piece.at, n));
   }
   move_biases();
-  if (!ranks_.alone()) exchange_.spread(ctx_, state_.master);
   weights_changed();
-  if (state_.average.extent(0) > 0) {
-    tensor::fence(ctx_, "train::step::average"); // reason: the average lives on the host
-    optim::update_average(options_.average.beta,
-                          Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, state_.master),
-                          state_.average);
-  }
+  if (state_.average.extent(0) == 0) return;
+  tensor::fence(ctx_, "train::step::average"); // reason: the average lives on the host
+  for (const Owned &piece : state_.ownership.pieces())
+    optim::update_average(
+        options_.average.beta,
+        Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, state_.value(piece)),
+        optim::HostFloats(state_.average.data() + piece.at,
+                          static_cast<std::size_t>(piece.size())));
 }
 
 // Each rank counts its own tokens in its own stages.

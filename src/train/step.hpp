@@ -64,7 +64,8 @@ public:
   StepReport step();
   // Mean loss of held-out samples [0, count); count 0: all.
   Validation validate(const data::Sampler &sampler, std::int64_t count);
-  void weights_changed(); // after a restart or a roll-back: makes the compute copies again
+  // After State::initialise and State::read: owners hand out what layers read. On all ranks together, before the first step.
+  void weights_changed();
 
   tensor::Context &context() { return ctx_; }
   std::size_t planned_bytes() const; // state, compute copies, gradients, arena

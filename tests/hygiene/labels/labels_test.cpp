@@ -104,7 +104,7 @@ template <class A> void listen(const std::vector<std::string> &overrides) {
   const model::Layout layout(options.dims, ranks.share());
   train::State state(options, ranks, layout);
   train::Trainer<A> trainer(options, ranks, state, source);
-  model::initialise(trainer.context(), layout, 1, state.master);
+  state.initialise(trainer.context(), 1);
   trainer.weights_changed();
   ASSERT_EQ(trainer.step().verdict, train::Verdict::good);
   EXPECT_EQ(strangers(listener.kernels()), std::set<std::string>());

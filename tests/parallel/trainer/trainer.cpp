@@ -61,7 +61,7 @@ std::string pieces_of(const train::State &state) {
                                   piece.end - piece.begin};
     append(message, head, sizeof(head));
     const auto n = static_cast<std::size_t>(head[2]);
-    append(message, state.master.data() + piece.slot->offset + piece.begin, 4 * n);
+    append(message, state.value(piece).data(), 4 * n);
     if (state.bf16_moments()) {
       append(message, state.first.bf16.data() + piece.at, 2 * n);
       append(message, state.second.bf16.data() + piece.at, 2 * n);
@@ -69,8 +69,7 @@ std::string pieces_of(const train::State &state) {
       append(message, state.first.f32.data() + piece.at, 4 * n);
       append(message, state.second.f32.data() + piece.at, 4 * n);
     }
-    if (state.average.extent(0) > 0)
-      append(message, state.average.data() + piece.slot->offset + piece.begin, 4 * n);
+    if (state.average.extent(0) > 0) append(message, state.average.data() + piece.at, 4 * n);
   }
   return message;
 }
@@ -119,8 +118,7 @@ void train_some(const train::Options &o, comm::Communicator &world, std::int64_t
   train::State state(o, ranks, layout);
   const RandomSource source(o.batch.sequence, o.dims.vocabulary);
   train::Trainer<A> trainer(o, ranks, state, source);
-  model::initialise(trainer.context(), layout, 1, state.master);
-  if (state.average.extent(0) > 0) Kokkos::deep_copy(state.average, state.master);
+  state.initialise(trainer.context(), 1);
   trainer.weights_changed();
   for (std::int64_t i = 0; i < steps; ++i) {
     const train::StepReport r = trainer.step();
