@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "base/error.hpp"
+#include "layers/dispatch/sort.hpp"
 #include "layers/dispatch/ways.hpp"
 
 namespace layers::dispatch {
@@ -73,25 +74,78 @@ std::unique_ptr<Route<A>> make_route(const Group &group, const arch::Dims &dims,
 template <class A>
 void count_kept(const Group &group, const arch::Dims &dims, Index tokens, Formats,
                 tensor::Arena &keep) {
-  const Index ep = group.ep->size(), rows = most_rows(dims, ep, tokens);
-  for (Index source = 0; source < ep; ++source) { // the ends of arrays are padded
+  const Index ep = group.ep->size(), T = std::max(tokens, group.most_tokens), K = dims.chosen;
+  const Index rows = most_rows(dims, ep, T);
+  for (Index source = 0; source < ep; ++source) {
     keep.vec<Index>(dims.experts / ep + 1);
-    for (int array = 0; array < 2; ++array) keep.vec<std::int32_t>(rows / ep + 1);
+    for (int array = 0; array < 3; ++array) keep.vec<std::int32_t>(rows / ep);
   }
   keep.mat<float>(rows, 1);
   keep.mat<A>(rows, dims.model);
+  if (group.way != Way::two_hop) return;
+  const Index N = group.cross->size(), P = group.node->size();
+  keep.vec<std::int32_t>(T * std::min(K, N));
+  keep.mat<std::int32_t>(T, K);
+  for (Index a = 0; a < N; ++a) {
+    keep.vec<std::int32_t>(T * std::min(K, P));
+    for (int array = 0; array < 2; ++array) keep.mat<std::int32_t>(T, K);
+  }
 }
 
+namespace {
+
 template <class A>
-void count_flight(const Group &group, const arch::Dims &dims, Index tokens, Formats formats,
+void count_direct(const arch::Dims &dims, Index ep, Index T, Formats formats,
                   tensor::Arena &arena) {
-  const Index ep = group.ep->size(), rows = most_rows(dims, ep, tokens);
-  arena.mat<float>(tokens * dims.chosen, 1);
-  arena.mat<A>(tokens * dims.chosen, dims.model);
+  const Index copies = T * dims.chosen, rows = most_rows(dims, ep, T);
+  arena.mat<float>(copies, 1);
+  arena.mat<A>(copies, dims.model);
   with_dispatch_type<A>(formats.dispatch, [&](auto type) {
     using M = typename decltype(type)::type;
     if (!std::is_same_v<M, A>) arena.mat<M>(rows, dims.model);
   });
+}
+
+// Outward and homeward; a flight is one of the two.
+template <class A>
+std::size_t count_outward(const arch::Dims &dims, Index N, Index P, Index T, Formats formats) {
+  auto arena = tensor::Arena::counting("layers::dispatch::outward");
+  const Index K = dims.chosen,
+              rows[] = {T * std::min(K, N), (N - 1) * T, N * T * std::min(K, P), N * (P - 1) * T};
+  for (const Index n : rows) {
+    with_dispatch_type<A>(formats.dispatch, [&](auto type) {
+      arena.mat<typename decltype(type)::type>(n, dims.model);
+    });
+    arena.mat<Copy>(n, K);
+  }
+  for (int offsets = 0; offsets < 3; ++offsets) arena.vec<Index>(dims.experts + 1);
+  return arena.used();
+}
+
+template <class A> std::size_t count_homeward(const arch::Dims &dims, Index N, Index T) {
+  auto arena = tensor::Arena::counting("layers::dispatch::homeward");
+  const Index D = dims.model, copies = N * T * std::min(dims.chosen, dims.experts / N);
+  arena.mat<A>(copies, D);
+  arena.mat<float>(copies, D); // sums that cross, of whatever type; or the copies themselves
+  arena.mat<float>(T * dims.chosen, D);
+  arena.mat<float>(copies, 1);
+  arena.mat<float>(T * dims.chosen, 1);
+  return arena.used();
+}
+
+} // namespace
+
+template <class A>
+void count_flight(const Group &group, const arch::Dims &dims, Index tokens, Formats formats,
+                  tensor::Arena &arena) {
+  const Index T = std::max(tokens, group.most_tokens);
+  if (group.way == Way::direct) count_direct<A>(dims, group.ep->size(), T, formats, arena);
+  if (group.way != Way::two_hop) return;
+  const Index N = group.cross->size(), P = group.node->size();
+  arena.vec<char>(static_cast<Index>(
+      std::max(count_outward<A>(dims, N, P, T, formats), count_homeward<A>(dims, N, T))));
+  arena.mat<std::int32_t>(T, dims.chosen); // of progress(), for a moment
+  arena.vec<char>(static_cast<Index>(sort_scratch(dims.experts)));
 }
 
 #define HADAL_INSTANTIATE(A)                                                                       \

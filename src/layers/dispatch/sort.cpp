@@ -107,6 +107,13 @@ void sort(Context &ctx, Mat<const X> choice_TK, const Keys &keys, const Sorted &
   place(ctx, choice_TK, keys, start_BE, sorted);
 }
 
+std::size_t sort_scratch(Index keys) {
+  auto arena = tensor::Arena::counting("layers::dispatch::sort");
+  arena.mat<std::int32_t>(kBlocks, keys);
+  arena.vec<Index>(keys);
+  return arena.used();
+}
+
 template void sort(Context &, Mat<const std::int32_t>, const Keys &, const Sorted &);
 template void sort(Context &, Mat<const Copy>, const Keys &, const Sorted &);
 

@@ -27,5 +27,7 @@ struct Sorted {
 // X: std::int32_t (the expert) or Copy. Takes a little scratch of the context.
 template <class X>
 void sort(Context &ctx, Mat<const X> choice_TK, const Keys &keys, const Sorted &sorted);
+// Bytes of that scratch for so many keys.
+std::size_t sort_scratch(Index keys);
 
 } // namespace layers::dispatch

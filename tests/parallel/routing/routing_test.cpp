@@ -34,7 +34,7 @@ void on_ranks(int ranks, const std::function<void(Communicator &, Memory &)> &f)
 // Two micro-batches under way at once: the second one's counts travel among the first one's rows.
 template <class A> void walk(const Case &c, Way way, Communicator &world, Memory &memory) {
   const comm::Mesh mesh = comm::make_mesh(world, {c.ep, c.ep, 1, c.ranks_per_node});
-  tensor::Arena::Scope scratch(memory.scratch), keep(memory.keep);
+  tensor::Arena::Scope scratch(memory.scratch), keep(memory.keep), own(memory.own);
   tensor::Context ctx{tensor::Exec(), memory.scratch};
   Case other = c;
   other.seed += 100;

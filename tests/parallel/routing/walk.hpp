@@ -10,7 +10,7 @@ namespace routing {
 // Memory of each rank, made by the main thread: Kokkos 3.4 allocates there only.
 struct Memory {
   tensor::Arena scratch{"routing scratch", std::size_t{8} << 20},
-      keep{"routing keep", std::size_t{8} << 20};
+      keep{"routing keep", std::size_t{8} << 20}, own{"routing test", std::size_t{8} << 20};
 };
 
 template <class T> bool same(const T *a, const T *b, std::size_t n) {
@@ -21,7 +21,7 @@ template <class A> class Walk {
 public:
   Walk(const Case &c, dispatch::Way way, const comm::Mesh &mesh, Memory &memory)
       : case_(c), dims_(c.dims()), rank_(mesh.place.ep_rank), in_(c, rank_), expected_(c, rank_),
-        keep_(memory.keep), random_(c.seed + static_cast<unsigned>(rank_)) {
+        memory_(memory), keep_(memory.own), random_(c.seed + static_cast<unsigned>(rank_)) {
     tensor::Context ctx{tensor::Exec(), memory.scratch};
     plan_ = dispatch::allocate(keep_, dims_, in_.T, c.formats);
     expert_ = put(in_.expert, in_.T, c.chosen);
@@ -29,18 +29,21 @@ public:
     x_ = put(in_.x, in_.T, c.width), base_ = put(in_.base, in_.T, c.width);
     dy_ = put(in_.dy, in_.T, c.width);
     dispatch::plan(ctx, dims_, expert_, plan_);
-    const dispatch::Group group{mesh.ep.get(), mesh.ep_node.get(), mesh.ep_cross.get(), way,
-                                c.most_tokens()};
-    route_ = dispatch::make_route<A>(group, dims_, plan_, keep_);
+    group_ = {mesh.ep.get(), mesh.ep_node.get(), mesh.ep_cross.get(), way, c.most_tokens()};
+    route_ = dispatch::make_route<A>(group_, dims_, plan_, memory.keep);
     route_->belongs_to(7);
   }
 
   // Start and end of each journey, apart.
   std::unique_ptr<dispatch::Flight> start_dispatch(tensor::Context &ctx) {
-    return route_->dispatch(ctx, expert_, weight_, x_);
+    return planned([&] { return route_->dispatch(ctx, expert_, weight_, x_); });
   }
   void end_dispatch(tensor::Context &ctx, dispatch::Flight &flight) {
+    const std::size_t before = memory_.keep.used();
     land(ctx, flight);
+    auto most = tensor::Arena::counting("kept");
+    dispatch::count_kept<A>(group_, dims_, in_.T, case_.formats, most);
+    EXPECT_LE(memory_.keep.used() - before, most.used());
     check_arrivals();
   }
   std::unique_ptr<dispatch::Flight> start_combine(tensor::Context &ctx) {
@@ -49,7 +52,7 @@ public:
       for (Index d = 0; d < case_.width; ++d)
         y_BD_(b, d) = expert_output<A>(expert, source.weight_B1(row, 0), route_->x_BD()(b, d));
     });
-    return route_->combine(ctx, y_BD_);
+    return planned([&] { return route_->combine(ctx, y_BD_); });
   }
   void end_combine(tensor::Context &ctx, dispatch::Flight &flight) {
     land(ctx, flight);
@@ -61,7 +64,7 @@ public:
   }
   std::unique_ptr<dispatch::Flight> start_dispatch_gradient(tensor::Context &ctx) {
     dy_BD_ = keep_.mat<A>(route_->rows(), case_.width);
-    return route_->dispatch_gradient(ctx, dy_, dy_BD_);
+    return planned([&] { return route_->dispatch_gradient(ctx, dy_, dy_BD_); });
   }
   std::unique_ptr<dispatch::Flight> start_combine_gradient(tensor::Context &ctx) {
     dx_BD_ = keep_.mat<A>(route_->rows(), case_.width);
@@ -71,7 +74,7 @@ public:
       for (Index d = 0; d < case_.width; ++d) dx_BD_(b, d) = expert_gradient(expert, dy_BD_(b, d));
       dweight_B1_(b, 0) = weight_gradient(expert, static_cast<float>(dy_BD_(b, 0)));
     });
-    return route_->combine_gradient(ctx, dx_BD_, dweight_B1_, dweight_TK_);
+    return planned([&] { return route_->combine_gradient(ctx, dx_BD_, dweight_B1_, dweight_TK_); });
   }
   void end_combine_gradient(tensor::Context &ctx, dispatch::Flight &flight) {
     land(ctx, flight);
@@ -80,6 +83,15 @@ public:
     EXPECT_TRUE(same(dx.data(), expected_.dx.data(), dx.size())) << "combine gradient";
     EXPECT_TRUE(same(dweight_TK_.data(), expected_.dweight.data(), dweight_TK_.size()))
         << "gradient of the routing weights";
+  }
+  // The memory of a flight that starts() is within what was planned.
+  template <class F> std::unique_ptr<dispatch::Flight> planned(const F &starts) {
+    const std::size_t before = memory_.scratch.used();
+    auto flight = starts();
+    auto most = tensor::Arena::counting("flight");
+    dispatch::count_flight<A>(group_, dims_, in_.T, case_.formats, most);
+    EXPECT_LE(memory_.scratch.used() - before, most.used());
+    return flight;
   }
   void land(tensor::Context &ctx, dispatch::Flight &flight) {
     for (unsigned polls = random_() % 4; polls > 0; --polls) flight.progress(ctx);
@@ -139,7 +151,9 @@ private:
   int rank_;
   Inputs<A> in_;
   Expected<A> expected_;
-  tensor::Arena &keep_;
+  Memory &memory_;
+  tensor::Arena &keep_; // of the test itself
+  dispatch::Group group_;
   std::mt19937 random_;
   dispatch::Plan plan_;
   Mat<const std::int32_t> expert_;
