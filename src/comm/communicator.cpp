@@ -33,6 +33,7 @@ Request Communicator::begin(bool sending, int peer, int tag, void *data, std::si
   HADAL_CHECK(peer >= 0 && peer < size(), "peer {} on axis {} of {} ranks ({})", peer, axis(),
               size(), what.operation);
   terms().began(what);
+  if (sending) count(peer, bytes, what);
   const Envelope envelope{sending, peer, tag, bytes, what};
   return Request(sending ? begin_send(envelope, data) : begin_receive(envelope, data));
 }
@@ -61,6 +62,23 @@ void Communicator::copy(void *to, const void *from, std::size_t bytes) {
   if (bytes && to != from) std::memmove(to, from, bytes);
 }
 
+void Communicator::keep(void *to, const void *from, std::size_t bytes, What what) {
+  if (bytes) count(rank(), bytes, what);
+  copy(to, from, bytes);
+}
+
+void Communicator::count(int peer, std::size_t bytes, What what) {
+  auto found = std::find_if(traffic_.begin(), traffic_.end(),
+                            [&](const auto &row) { return row.first == what.operation; });
+  if (found == traffic_.end()) {
+    traffic_.emplace_back(what.operation, &terms().traffic.row(axis(), what.operation));
+    found = traffic_.end() - 1;
+  }
+  const Link link = terms().traffic.link(place().world_rank(),
+                                         place().world_ranks[static_cast<std::size_t>(peer)]);
+  found->second->add(link, link == Link::same_rank ? 0 : 1, static_cast<std::int64_t>(bytes));
+}
+
 std::vector<Request> Communicator::start_all_to_all_v(const void *send, const Blocks &out,
                                                       void *receive, const Blocks &in, What what) {
   const auto n = static_cast<std::size_t>(size());
@@ -87,7 +105,7 @@ std::vector<Request> Communicator::start_all_to_all_v(const void *send, const Bl
       requests.push_back(
           begin(true, peer, tag, const_cast<char *>(at(send, out.offsets[p])), out.bytes[p], what));
   }
-  if (out.bytes[me]) copy(at(receive, in.offsets[me]), at(send, out.offsets[me]), out.bytes[me]);
+  keep(at(receive, in.offsets[me]), at(send, out.offsets[me]), out.bytes[me], what);
   return requests;
 }
 

@@ -71,6 +71,8 @@ public:
   int next_tag();
   Request begin(bool sending, int peer, int tag, void *data, std::size_t bytes, What what);
   virtual void copy(void *to, const void *from, std::size_t bytes);
+  // A block of this rank for itself.
+  void keep(void *to, const void *from, std::size_t bytes, What what);
 
 protected:
   explicit Communicator(Place place) : place_(std::make_shared<const Place>(std::move(place))) {}
@@ -88,8 +90,11 @@ protected:
 private:
   template <class T, class Combine>
   void all_reduce(std::span<T> values, What what, const Combine &combine);
+  void count(int peer, std::size_t bytes, What what);
   std::shared_ptr<const Place> place_;
   int collective_ = 0;
+  // By operation: names are literals, so that the pointer tells most of them apart.
+  std::vector<std::pair<const char *, Traffic::Row *>> traffic_;
 };
 
 } // namespace comm

@@ -84,6 +84,7 @@ Mesh make_mesh(Communicator &world, const MeshOptions &options) {
   mesh.place = place_of(options, world.rank(), world.size());
   mesh.node_of_world = nodes_of(options, world.terms().nodes, world.size());
   check_groups(options, mesh.node_of_world);
+  world.terms().traffic.set_nodes(mesh.node_of_world);
   mesh.world = &world;
   const base::Mesh &at = mesh.place;
   mesh.pp = world.split(at.dp_rank, at.pp_rank, "pp");

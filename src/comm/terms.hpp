@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "comm/traffic.hpp"
+
 namespace comm {
 
 // What a message belongs to. The text must outlive the program's messages: a literal.
@@ -46,6 +48,7 @@ public:
 
   // By world rank; empty where nobody gathered them.
   std::vector<std::string> nodes;
+  Traffic traffic; // by the thread that communicates
 
   // Some wait of this process ended because of a stop: the others know of it by themselves.
   static void stopped_in_vain() { in_vain = true; }

@@ -108,7 +108,8 @@ std::unique_ptr<Flight> Direct<A>::go(Context &ctx, Mat<const float> weight_TK, 
                              what("dispatch counts"));
   auto sends = send_rows(ep_, count_tag, going->mine.data(), each, sizeof(std::int32_t),
                          what("dispatch counts"));
-  keep_rows(ep_, going->mine.data(), each, going->theirs.data(), each, sizeof(std::int32_t));
+  keep_rows(ep_, going->mine.data(), each, going->theirs.data(), each, sizeof(std::int32_t),
+            what("dispatch counts"));
   append(sends, send_rows(ep_, going->weight_tag, going->weight_A1.data(), out_, sizeof(float),
                           what("dispatch weights")));
   append(sends,
@@ -139,8 +140,9 @@ void Direct<A>::receive(Context &ctx, Journey &flight, std::shared_ptr<Going<M>>
                                this->what("dispatch weights"));
   append(messages,
          receive_rows(ep_, going->row_tag, rows, in_, sizeof(M) * D, this->what("dispatch")));
-  keep_rows(ep_, going->weight_A1.data(), out_, going->weight_B1.data(), in_, sizeof(float));
-  keep_rows(ep_, going->x_AM.data(), out_, rows, in_, sizeof(M) * D);
+  keep_rows(ep_, going->weight_A1.data(), out_, going->weight_B1.data(), in_, sizeof(float),
+            this->what("dispatch weights"));
+  keep_rows(ep_, going->x_AM.data(), out_, rows, in_, sizeof(M) * D, this->what("dispatch"));
   flight.add(std::move(messages), [this, going, narrow](Context &later) {
     if (narrow)
       widen(later, "layers::dispatch::direct::widen", going->x_BM.data(), in_.total, this->x_BD_);
@@ -156,7 +158,7 @@ std::unique_ptr<Home<A>> Direct<A>::home(Context &ctx, const char *operation, Ma
   tensor::fence(ctx, "layers::dispatch::direct: results that leave");
   auto messages = receive_rows(ep_, tag, flight->y_AD.data(), out_, row, this->what(operation));
   append(messages, send_rows(ep_, tag, y_BD.data(), in_, row, this->what(operation)));
-  keep_rows(ep_, y_BD.data(), in_, flight->y_AD.data(), out_, row);
+  keep_rows(ep_, y_BD.data(), in_, flight->y_AD.data(), out_, row, this->what(operation));
   flight->add(std::move(messages));
   ctx.count("layers::dispatch::combine", 0, static_cast<double>(row) * in_.total);
   return flight;
@@ -172,7 +174,7 @@ std::unique_ptr<Flight> Direct<A>::combine_gradient(Context &ctx, Mat<const A> d
   const Mat<float> dweight_A1 = ctx.arena.mat<float>(copies(), 1);
   auto messages = receive_rows(ep_, tag, dweight_A1.data(), out_, sizeof(float), what);
   append(messages, send_rows(ep_, tag, dweight_B1.data(), in_, sizeof(float), what));
-  keep_rows(ep_, dweight_B1.data(), in_, dweight_A1.data(), out_, sizeof(float));
+  keep_rows(ep_, dweight_B1.data(), in_, dweight_A1.data(), out_, sizeof(float), what);
   flight->add(std::move(messages), [this, dweight_A1, dweight_TK](Context &later) {
     from_arrivals(later, plan_, Mat<const float>(dweight_A1), dweight_TK);
   });
@@ -206,7 +208,7 @@ std::unique_ptr<Flight> Direct<A>::go_gradient(Context &ctx, Mat<const A> dy_TD,
   tensor::fence(ctx, "layers::dispatch::direct: gradients that leave");
   auto messages = receive_rows(ep_, tag, rows, in_, sizeof(M) * D, what);
   append(messages, send_rows(ep_, tag, mine_AM.data(), out_, sizeof(M) * D, what));
-  keep_rows(ep_, mine_AM.data(), out_, rows, in_, sizeof(M) * D);
+  keep_rows(ep_, mine_AM.data(), out_, rows, in_, sizeof(M) * D, what);
   flight->add(std::move(messages), [this, theirs_BM, dy_BD, narrow](Context &later) {
     if (narrow)
       widen(later, "layers::dispatch::direct::widen_gradient", theirs_BM.data(), in_.total, dy_BD);

@@ -71,15 +71,15 @@ std::vector<comm::Request> receive_rows(comm::Communicator &from, int tag, void 
 }
 
 void keep_rows(comm::Communicator &group, const void *sent, const Rows &out, void *received,
-               const Rows &in, std::size_t row_bytes) {
+               const Rows &in, std::size_t row_bytes, comm::What what) {
   const auto me = static_cast<std::size_t>(group.rank());
   HADAL_CHECK(out.count[me] == in.count[me], "{} rows to myself, {} from myself", out.count[me],
               in.count[me]);
   const auto at = [&](const Rows &rows) {
     return static_cast<std::size_t>(rows.first[me]) * row_bytes;
   };
-  group.copy(static_cast<char *>(received) + at(in), static_cast<const char *>(sent) + at(out),
-             static_cast<std::size_t>(out.count[me]) * row_bytes);
+  group.keep(static_cast<char *>(received) + at(in), static_cast<const char *>(sent) + at(out),
+             static_cast<std::size_t>(out.count[me]) * row_bytes, what);
 }
 
 void append(std::vector<comm::Request> &to, std::vector<comm::Request> more) {

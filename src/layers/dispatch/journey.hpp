@@ -38,7 +38,7 @@ std::vector<comm::Request> receive_rows(comm::Communicator &from, int tag, void 
                                         const Rows &rows, std::size_t row_bytes, comm::What what);
 // This rank's block to itself.
 void keep_rows(comm::Communicator &group, const void *sent, const Rows &out, void *received,
-               const Rows &in, std::size_t row_bytes);
+               const Rows &in, std::size_t row_bytes, comm::What what);
 
 void append(std::vector<comm::Request> &to, std::vector<comm::Request> more);
 

@@ -90,7 +90,7 @@ std::shared_ptr<Everybody<T>> Reference<A>::gather(Journey &flight, int tag, con
   same.first.assign(ranks_, 0);
   auto messages = receive_rows(ep_, tag, all->values.data(), rows, bytes, this->what(operation));
   append(messages, send_rows(ep_, tag, mine->data(), same, bytes, this->what(operation)));
-  keep_rows(ep_, mine->data(), same, all->values.data(), rows, bytes);
+  keep_rows(ep_, mine->data(), same, all->values.data(), rows, bytes, this->what(operation));
   flight.add(std::move(messages), [mine, all, landed](Context &ctx) {
     if (landed) landed(ctx);
   });

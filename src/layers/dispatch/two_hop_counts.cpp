@@ -99,14 +99,14 @@ void TwoHop<A>::tell(Journey &flight, std::shared_ptr<Counts> counts,
   const int cross_tag = cross_.next_tag(), node_tag = node_.next_tag();
   auto &mine = counts->to_peers, &come = counts->from_sources;
   come.resize(mine.size());
-  keep_rows(cross_, mine.data(), by_node, come.data(), by_node, kNumber);
+  keep_rows(cross_, mine.data(), by_node, come.data(), by_node, kNumber, what);
   flight.add(receive_rows(cross_, cross_tag, come.data(), by_node, kNumber, what),
              [=, this, &flight](Context &ctx) {
                auto &handed = counts->to_ranks, &given = counts->from_peers;
                read_as_peer(*counts);
                pass_on(*counts);
                given.resize(handed.size());
-               keep_rows(node_, handed.data(), by_rank, given.data(), by_rank, kNumber);
+               keep_rows(node_, handed.data(), by_rank, given.data(), by_rank, kNumber, what);
                flight.add(receive_rows(node_, node_tag, given.data(), by_rank, kNumber, what),
                           told_rank);
                flight.add(send_rows(node_, node_tag, handed.data(), by_rank, kNumber, what));

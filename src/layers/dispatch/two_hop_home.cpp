@@ -95,7 +95,7 @@ template <class A> void TwoHop<A>::go_home(Context &ctx, Journey &flight, const 
     flight.add(receive_rows(node_, way->tags[a], to, copies, bytes, way->what),
                [this, way, a, &flight](Context &later) { at_peer(later, flight, way, a); });
     append(sends, send_rows(node_, way->tags[a], way->from_B, mine, bytes, way->what));
-    keep_rows(node_, way->from_B, mine, to, copies, bytes);
+    keep_rows(node_, way->from_B, mine, to, copies, bytes, way->what);
     first += copies.total;
   }
   flight.add(
@@ -124,7 +124,7 @@ void TwoHop<A>::at_peer(Context &ctx, Journey &flight, const Way &way, std::size
     tensor::fence(ctx, "layers::dispatch::two_hop: sums that leave");
   }
   if (a == my_node_) {
-    cross_.copy(home, to, bytes);
+    cross_.keep(home, to, bytes, way->what);
   } else if (bytes) {
     std::vector<comm::Request> sends;
     sends.push_back(cross_.begin(true, static_cast<int>(a), way->cross_tag, to, bytes, way->what));

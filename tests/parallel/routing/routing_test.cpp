@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every way between expert ranks against the definitions, to the last bit: random choices, all tokens to one expert, ranks without
 // tokens, several nodes, all number formats. By itself the ranks are threads, under mpirun those of the MPI world.
+#include <set>
+
 #include "tests/parallel/routing/walk.hpp"
 
 namespace {
@@ -112,6 +114,70 @@ TEST_F(Routing, FormatsOfTheJourneys) {
     for (const Format out : {Format::compute, Format::bf16, Format::f32})
       for (const Format home : {Format::compute, Format::bf16, Format::f32})
         run({ep, node, 16, 6, 4, 40, {12, 7}, Choice::random, {out, home}, 5});
+}
+
+// What crosses between nodes, by what the choices say: in one hop each copy, in two hops each (token, node) on the way out and each
+// (token, group) on the way home.
+struct Crossing {
+  Index copies = 0, tokens = 0, groups = 0;
+  Crossing(const Case &c, int rank) {
+    const Index ranks = c.ranks_per_node > 0 ? c.ranks_per_node : c.ep,
+                node_experts = c.experts / c.ep * ranks, mine = rank / ranks;
+    const auto ids = choices(c, rank);
+    for (Index t = 0; t < c.tokens_of(rank); ++t) {
+      std::set<Index> nodes, of_groups;
+      for (Index k = 0; k < c.chosen; ++k) {
+        const Index e = ids[static_cast<std::size_t>(t * c.chosen + k)];
+        if (e / node_experts == mine) continue;
+        ++copies;
+        nodes.insert(e / node_experts), of_groups.insert(e / (c.experts / c.groups));
+      }
+      tokens += static_cast<Index>(nodes.size()), groups += static_cast<Index>(of_groups.size());
+    }
+  }
+};
+
+// Sums over all ranks and both micro-batches of a walk.
+void expect_crossing(const Case &c, Way way, const comm::Traffic &all) {
+  Index copies = 0, tokens = 0, groups = 0;
+  for (const unsigned more : {0u, 100u})
+    for (int rank = 0; rank < c.ep; ++rank) {
+      Case of = c;
+      of.seed += more;
+      const Crossing crossing(of, rank);
+      copies += crossing.copies, tokens += crossing.tokens, groups += crossing.groups;
+    }
+  const auto row = [&](const char *operation) {
+    return all.total("", operation)[comm::Link::other_node].bytes;
+  };
+  const bool two = way == Way::two_hop,
+             sums = two && dispatch::groups_on_nodes(c.dims(), c.ep / c.ranks_per_node);
+  const Index bytes = static_cast<Index>(sizeof(float)) * c.width;
+  EXPECT_EQ(row("dispatch"), (two ? tokens : copies) * bytes);
+  EXPECT_EQ(row("dispatch gradient"), (two ? tokens : copies) * bytes);
+  EXPECT_EQ(row("combine"), (sums ? groups : copies) * bytes);
+  EXPECT_EQ(row("combine gradient"), (sums ? groups : copies) * bytes);
+  if (two) {
+    EXPECT_LT(tokens, copies);
+  }
+  if (sums) {
+    EXPECT_LT(groups, copies);
+  }
+}
+
+TEST_F(Routing, BytesBetweenNodes) {
+  for (const auto &[ep, node] : {std::pair{4, 2}, {4, 1}, {8, 4}, {8, 2}})
+    for (const Index groups : {8, 1})
+      for (const Way way : {Way::direct, Way::two_hop}) {
+        const Case c{ep, node, 32, 8, groups, 24, {30, 17}};
+        SCOPED_TRACE(name_of(c, way));
+        on_ranks(ep, [&](Communicator &world, Memory &memory) {
+          world.terms().traffic.clear();
+          walk<float>(c, way, world, memory);
+          const comm::Traffic all = comm::traffic_of_all(world);
+          if (world.rank() == 0) expect_crossing(c, way, all);
+        });
+      }
 }
 
 } // namespace
