@@ -17,12 +17,12 @@ struct Candidate {
   data::Token token;
 };
 
-data::Token most_probable(const std::vector<float> &logits, int vocabulary) {
+data::Token most_probable(std::span<const float> logits, int vocabulary) {
   return static_cast<data::Token>(std::max_element(logits.begin(), logits.begin() + vocabulary) -
                                   logits.begin());
 }
 
-void check(const std::vector<float> &logits, const SamplingOptions &options, int vocabulary) {
+void check(std::span<const float> logits, const SamplingOptions &options, int vocabulary) {
   HADAL_CHECK(vocabulary > 0 && static_cast<std::size_t>(vocabulary) <= logits.size(),
               "{} tokens of {} logits", vocabulary, logits.size());
   HADAL_CHECK(options.temperature >= 0 && options.top_p > 0 && options.top_p <= 1,
@@ -38,8 +38,8 @@ void check(const std::vector<float> &logits, const SamplingOptions &options, int
 
 } // namespace
 
-data::Token sample(const std::vector<float> &logits, const SamplingOptions &options,
-                   std::int64_t position, int vocabulary) {
+data::Token sample(std::span<const float> logits, const SamplingOptions &options,
+                   std::int64_t position, int vocabulary, std::uint64_t stream) {
   check(logits, options, vocabulary);
   const data::Token best = most_probable(logits, vocabulary);
   if (options.temperature == 0) return best;
@@ -60,7 +60,7 @@ data::Token sample(const std::vector<float> &logits, const SamplingOptions &opti
   std::size_t count = 0;
   while (count < candidates.size() && (count == 0 || kept < options.top_p * total))
     kept += candidates[count++].weight;
-  const double draw = base::random::uniform(options.seed, base::random::Purpose::generate, 0,
+  const double draw = base::random::uniform(options.seed, base::random::Purpose::generate, stream,
                                             static_cast<std::uint64_t>(position)) *
                       kept;
   double sum = 0;
@@ -71,9 +71,9 @@ data::Token sample(const std::vector<float> &logits, const SamplingOptions &opti
 
 namespace {
 
-enum class Piece { whole, open, broken };
+enum class Utf8 { whole, open, broken };
 struct Step {
-  Piece piece;
+  Utf8 kind;
   std::size_t bytes; // of the character, or of what is replaced
 };
 
@@ -81,20 +81,20 @@ struct Step {
 Step next_character(std::string_view s) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(s[i]); };
   const unsigned first = byte(0);
-  if (first < 0x80) return {Piece::whole, 1};
+  if (first < 0x80) return {Utf8::whole, 1};
   const std::size_t length = first < 0xC2   ? 0
                              : first < 0xE0 ? 2
                              : first < 0xF0 ? 3
                              : first < 0xF5 ? 4
                                             : 0;
-  if (length == 0) return {Piece::broken, 1};
+  if (length == 0) return {Utf8::broken, 1};
   for (std::size_t i = 1; i < length; ++i) {
-    if (i == s.size()) return {Piece::open, i};
+    if (i == s.size()) return {Utf8::open, i};
     const unsigned low = i > 1 ? 0x80 : first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
     const unsigned high = i > 1 ? 0xBF : first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
-    if (byte(i) < low || byte(i) > high) return {Piece::broken, i};
+    if (byte(i) < low || byte(i) > high) return {Utf8::broken, i};
   }
-  return {Piece::whole, length};
+  return {Utf8::whole, length};
 }
 
 constexpr const char *kReplacement = "\xEF\xBF\xBD"; // U+FFFD
@@ -107,8 +107,8 @@ std::string Utf8Stream::push(std::string_view bytes) {
   std::string_view left = held_;
   while (!left.empty()) {
     const Step step = next_character(left);
-    if (step.piece == Piece::open) break;
-    if (step.piece == Piece::whole)
+    if (step.kind == Utf8::open) break;
+    if (step.kind == Utf8::whole)
       out += left.substr(0, step.bytes);
     else
       out += kReplacement;

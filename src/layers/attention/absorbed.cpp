@@ -11,7 +11,8 @@ namespace {
 template <class A> struct Lane {
   const A *q;            // [M], no-rope part first
   const A *w_uk, *w_uv;  // [N,C], [V,C]
-  const A *latent, *key; // [J,C], [J,R]
+  const A *latent, *key; // pages [kKeyBlock,C], [kKeyBlock,R]
+  const Index *page;     // of each block of the sequence
   Index nope, rope, value, latent_dim;
   float scale;
   float *query, *sum, *score; // q~ [C], o~ [C], [kKeyBlock]
@@ -30,7 +31,7 @@ template <class R, class A> KOKKOS_FUNCTION void absorb_query(const R &row, cons
   }
 }
 
-// (2), one key.
+// (2), one key: row j of the pool of pages.
 template <class R, class A>
 KOKKOS_FUNCTION float score(const R &row, const Lane<A> &l, const Index j) {
   const A *c_j = l.latent + j * l.latent_dim, *k_j = l.key + j * l.rope, *q_rope = l.q + l.nope;
@@ -48,9 +49,10 @@ KOKKOS_FUNCTION float attend(const R &row, const Lane<A> &l, const Index keys) {
   float maximum = -HUGE_VALF, total = 0;
   tensor::row_for(row, l.latent_dim, [&](const Index c) { l.sum[c] = 0; });
   for (Index j0 = 0; j0 < keys; j0 += kKeyBlock) {
-    const Index block = keys - j0 < kKeyBlock ? keys - j0 : kKeyBlock;
+    const Index block = keys - j0 < kKeyBlock ? keys - j0 : kKeyBlock,
+                first = l.page[j0 / kKeyBlock] * kKeyBlock;
     for (Index j = 0; j < block; ++j) {
-      const float s = score(row, l, j0 + j);
+      const float s = score(row, l, first + j);
       tensor::row_once(row, [&] { l.score[j] = s; });
     }
     tensor::row_barrier(row);
@@ -62,7 +64,7 @@ KOKKOS_FUNCTION float attend(const R &row, const Lane<A> &l, const Index keys) {
     total =
         fmaf(total, factor, tensor::row_sum(row, block, [&](const Index j) { return l.score[j]; }));
     maximum = best;
-    const A *latent = l.latent + j0 * l.latent_dim;
+    const A *latent = l.latent + first * l.latent_dim;
     tensor::row_for(row, l.latent_dim, [&](const Index c) { l.sum[c] *= factor; });
     for (Index j = 0; j < block; ++j) {
       const float p = l.score[j];
@@ -93,17 +95,13 @@ std::size_t absorbed_bytes(const Index tokens, const Index heads, const Index la
          tensor::Arena::padded(rows * kKeyBlock * sizeof(float));
 }
 
-template <class A>
-void absorbed(Context &ctx, const Cube<const A> q_THM, const Mat<const A> latent_JC,
-              const Mat<const A> key_JR, const Mat<const A> w_ukv_ZC,
-              const Vec<const std::int32_t> position_T, const Index nope, const float scale,
-              const Cube<A> o_THV) {
+template <class A> void absorbed(Context &ctx, const AbsorbedInputs<A> &in, const Cube<A> o_THV) {
   const tensor::Arena::Scope scope(ctx.arena);
-  const Index T = q_THM.extent(0), H = q_THM.extent(1), C = latent_JC.extent(1),
-              R = key_JR.extent(1), V = o_THV.extent(2);
-  HADAL_CHECK(w_ukv_ZC.extent(0) == static_cast<std::size_t>(H * (nope + V)) &&
-                  w_ukv_ZC.extent(1) == static_cast<std::size_t>(C),
-              "w_ukv has {} x {}", w_ukv_ZC.extent(0), w_ukv_ZC.extent(1));
+  const Index T = in.q_THM.extent(0), H = in.q_THM.extent(1), C = in.latent_PJC.extent(2),
+              R = in.key_PJR.extent(2), V = o_THV.extent(2), nope = in.nope;
+  HADAL_CHECK(in.w_ukv_ZC.extent(0) == static_cast<std::size_t>(H * (nope + V)) &&
+                  in.w_ukv_ZC.extent(1) == static_cast<std::size_t>(C),
+              "w_ukv has {} x {}", in.w_ukv_ZC.extent(0), in.w_ukv_ZC.extent(1));
   const Cube<float> query_THC = ctx.arena.cube<float>(T, H, C),
                     sum_THC = ctx.arena.cube<float>(T, H, C);
   const Cube<float> score_THB = ctx.arena.cube<float>(T, H, kKeyBlock);
@@ -111,33 +109,32 @@ void absorbed(Context &ctx, const Cube<const A> q_THM, const Mat<const A> latent
       ctx, "layers::attention::absorbed", T * H,
       KOKKOS_LAMBDA(const tensor::Row &row, const Index i) {
         const Index t = i / H, h = i % H;
-        const A *w = &w_ukv_ZC(h * (nope + V), 0);
-        const Lane<A> lane{&q_THM(t, h, 0),
+        const A *w = &in.w_ukv_ZC(h * (nope + V), 0);
+        const Lane<A> lane{&in.q_THM(t, h, 0),
                            w,
                            w + nope * C,
-                           latent_JC.data(),
-                           key_JR.data(),
+                           in.latent_PJC.data(),
+                           in.key_PJR.data(),
+                           in.page_B.data() + in.table_T(t),
                            nope,
                            R,
                            V,
                            C,
-                           scale,
+                           in.scale,
                            &query_THC(t, h, 0),
                            &sum_THC(t, h, 0),
                            &score_THB(t, h, 0),
                            &o_THV(t, h, 0)};
         absorb_query(row, lane);
-        expand_value(row, lane, attend(row, lane, position_T(t) + 1));
+        expand_value(row, lane, attend(row, lane, in.position_T(t) + 1));
       });
   const double products = static_cast<double>(T * H) * static_cast<double>(C * (nope + V));
   ctx.count("layers::attention::absorbed", 2 * products,
             sizeof(A) *
-                static_cast<double>(w_ukv_ZC.size())); // the cache's share is not known here
+                static_cast<double>(in.w_ukv_ZC.size())); // the cache's share is not known here
 }
 
-template void absorbed(Context &, Cube<const float>, Mat<const float>, Mat<const float>,
-                       Mat<const float>, Vec<const std::int32_t>, Index, float, Cube<float>);
-template void absorbed(Context &, Cube<const bf16>, Mat<const bf16>, Mat<const bf16>,
-                       Mat<const bf16>, Vec<const std::int32_t>, Index, float, Cube<bf16>);
+template void absorbed(Context &, const AbsorbedInputs<float> &, Cube<float>);
+template void absorbed(Context &, const AbsorbedInputs<bf16> &, Cube<bf16>);
 
 } // namespace layers::attention

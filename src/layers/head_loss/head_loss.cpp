@@ -163,6 +163,17 @@ void forward_backward(Context &ctx, Mat<const A> x_TD, Mat<const A> w_WD,
       });
 }
 
+void log_sum_exp(Context &ctx, Mat<const float> l_RW, Vec<float> lse_R) {
+  const char *label = "layers::head_loss::log_sum_exp";
+  const Index W = l_RW.extent(1);
+  tensor::for_rows(
+      ctx, label, l_RW.extent(0), KOKKOS_LAMBDA(const tensor::Row &row, const Index r) {
+        const float lse = log_sum_exp(row, &l_RW(r, 0), W);
+        tensor::row_once(row, [&] { lse_R(r) = lse; });
+      });
+  ctx.count(label, 20.0 * l_RW.size(), 4.0 * l_RW.size());
+}
+
 template void forward(Context &, Mat<const float>, Mat<const float>, Vec<const std::int32_t>,
                       Vec<float>, Vec<float>);
 template void backward_input(Context &, Mat<const float>, Mat<const float>, Vec<const std::int32_t>,

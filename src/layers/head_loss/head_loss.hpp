@@ -28,4 +28,7 @@ void forward_backward(Context &ctx, Mat<const A> x_TD, Mat<const A> w_WD,
                       Vec<const std::int32_t> target_T, float scale, Vec<float> lse_T,
                       Vec<float> loss_T, Mat<A> dx_TD, Mat<float> dw_WD_acc);
 
+// (2) of logits that are there already: generating makes them once, draws from them and tells log-probabilities l - lse with the bits of -loss.
+void log_sum_exp(Context &ctx, Mat<const float> l_RW, Vec<float> lse_R);
+
 } // namespace layers::head_loss

@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layers/mla/decode.hpp"
 
+#include <algorithm>
+
 #include "layers/attention/absorbed.hpp"
 
 namespace layers::mla {
 
 namespace {
 
+using attention::kKeyBlock;
+
 template <class A> Mat<A> flat(const Cube<A> &x) {
   return Mat<A>(x.data(), x.extent(0), x.extent(1) * x.extent(2));
 }
-
-} // namespace
-
-template <class A>
-Saved<A> in_cache(const Saved<A> &saved, const Cache<A> &cache, const Index first) {
-  const auto rows = static_cast<Index>(saved.c_TC.extent(0));
-  Saved<A> s = saved;
-  s.cn_TC = cache.latent(first, rows);
-  s.k_rope_TR = cache.key(first, rows);
-  return s;
+// Rows first .. first + count.
+template <class A> Cube<A> part(const Cube<A> &x, const Index first, const Index count) {
+  return Cube<A>(x.data() + first * x.extent(1) * x.extent(2), count, x.extent(1), x.extent(2));
+}
+template <class T> Vec<const T> part(const Vec<const T> &x, const Index first, const Index count) {
+  return Vec<const T>(x.data() + first, count);
 }
 
+// (1) .. (6), (8)
 template <class A>
-void decode(Context &ctx, const arch::Dims &dims, const Weights<A> &w, const rope::Table &table,
-            const Vec<const std::int32_t> position_T, const Mat<const A> x_TD,
-            const Cache<A> &cache, const Saved<A> &s, const Mat<A> y_TD) {
+void project(Context &ctx, const arch::Dims &dims, const Weights<A> &w, const rope::Table &table,
+             const Vec<const std::int32_t> position_T, const Mat<const A> x_TD, const Saved<A> &s) {
   const float eps = static_cast<float>(dims.norm_eps);
   const Index C = dims.kv_rank, D = dims.model;
   if (dims.q_rank > 0) {
@@ -45,18 +45,108 @@ void decode(Context &ctx, const arch::Dims &dims, const Weights<A> &w, const rop
                   1); // (8)
   const Cube<A> key_T1R(s.k_rope_TR.data(), s.k_rope_TR.extent(0), 1, dims.rope);
   rope::rotate<A>(ctx, "layers::mla::decode::rotate_k", table, position_T, key_T1R, 0, 1);
-  attention::absorbed<A>(ctx, s.q_THM, cache.latent_JC, cache.key_JR, w.w_ukv_ZC, position_T,
-                         dims.nope, static_cast<float>(dims.softmax_scale()), s.o_THV);
+}
+
+// New rows to their places in the pages.
+template <class A>
+void store(Context &ctx, const char *label, const Vec<const Index> slot_T, const Mat<const A> x_TC,
+           const Cube<A> pages_PJC) {
+  const Index width = x_TC.extent(1);
+  const Mat<A> to_SC(pages_PJC.data(), pages_PJC.extent(0) * pages_PJC.extent(1), width);
+  tensor::for_rows(
+      ctx, label, x_TC.extent(0), KOKKOS_LAMBDA(const tensor::Row &row, const Index t) {
+        const A *from = &x_TC(t, 0);
+        A *to = &to_SC(slot_T(t), 0);
+        tensor::row_for(row, width, [=](const Index c) { numerics::copy_element(from[c], to[c]); });
+      });
+}
+
+// Latents of pages first .. first + count of the list, packed.
+template <class A>
+void gather(Context &ctx, const Vec<const Index> listed_U, const Index first,
+            const Cube<const A> latent_PJC, const Mat<A> x_SC) {
+  const Index width = x_SC.extent(1);
+  tensor::for_rows(
+      ctx, "layers::mla::decode::gather", x_SC.extent(0),
+      KOKKOS_LAMBDA(const tensor::Row &row, const Index s) {
+        const A *from = &latent_PJC(listed_U(first + s / kKeyBlock), s % kKeyBlock, 0);
+        A *to = &x_SC(s, 0);
+        tensor::row_for(row, width, [=](const Index c) { numerics::copy_element(from[c], to[c]); });
+      });
+}
+
+// (7), (9) as in training, some pages at a time.
+template <class A>
+void attend_exactly(Context &ctx, const arch::Dims &dims, const Weights<A> &w, const NewRows &rows,
+                    const Pages<A> &cache, const Cube<const A> q_THM, const Cube<A> o_THV) {
+  const tensor::Arena::Scope scope(ctx.arena);
+  const auto listed = static_cast<Index>(rows.listed_U.extent(0));
+  attention::Carried carried;
+  if (listed > kExpandedPages)
+    carried = attention::allocate_carried(ctx.arena, rows.exact, dims.heads, dims.value);
+  for (Index first = 0; first < listed; first += kExpandedPages) {
+    const tensor::Arena::Scope round(ctx.arena);
+    const Index count = std::min(kExpandedPages, listed - first), keys = count * kKeyBlock;
+    const Mat<A> latent_SC = ctx.arena.mat<A>(keys, dims.kv_rank),
+                 kv_SX = ctx.arena.mat<A>(keys, dims.heads * (dims.nope + dims.value));
+    gather<A>(ctx, rows.listed_U, first, cache.latent_PJC, latent_SC);
+    numerics::linear<A, A>(ctx, "layers::mla::decode::kv_up", latent_SC, w.w_ukv_ZC, kv_SX); // (7)
+    const attention::PagedInputs<A> in{
+        q_THM, rows.piece_I, rows.page_B, rows.place_B, cache.key_PJR,
+        kv_SX, first,        count,       dims.nope,    static_cast<float>(dims.softmax_scale())};
+    attention::paged(ctx, in, first == 0, first + count == listed, carried, o_THV); // (9)
+  }
+}
+
+} // namespace
+
+template <class A>
+void decode(Context &ctx, const arch::Dims &dims, const Weights<A> &w, const rope::Table &table,
+            const NewRows &rows, const Mat<const A> x_TD, const Pages<A> &cache,
+            const Saved<A> &saved, const Mat<A> y_TD) {
+  const tensor::Arena::Scope scope(ctx.arena);
+  const Index T = x_TD.extent(0), rest = T - rows.exact;
+  Saved<A> s = saved;
+  if (!s.q_THM.data()) s.q_THM = ctx.arena.cube<A>(T, dims.heads, dims.head_dim());
+  project(ctx, dims, w, table, rows.position_T, x_TD, s);
+  store<A>(ctx, "layers::mla::decode::store_latent", rows.slot_T, s.cn_TC, cache.latent_PJC);
+  store<A>(ctx, "layers::mla::decode::store_key", rows.slot_T, s.k_rope_TR, cache.key_PJR);
+  if (rows.exact > 0)
+    attend_exactly<A>(ctx, dims, w, rows, cache, part(s.q_THM, 0, rows.exact),
+                      part(s.o_THV, 0, rows.exact));
+  if (rest > 0) {
+    const attention::AbsorbedInputs<A> in{part(s.q_THM, rows.exact, rest),
+                                          cache.latent_PJC,
+                                          cache.key_PJR,
+                                          w.w_ukv_ZC,
+                                          rows.page_B,
+                                          part(rows.table_T, rows.exact, rest),
+                                          part(rows.position_T, rows.exact, rest),
+                                          dims.nope,
+                                          static_cast<float>(dims.softmax_scale())};
+    attention::absorbed<A>(ctx, in, part(s.o_THV, rows.exact, rest));
+  }
   numerics::linear<A, A>(ctx, "layers::mla::decode::out", flat(s.o_THV), w.w_o_DU, y_TD); // (10)
 }
 
-template Saved<float> in_cache(const Saved<float> &, const Cache<float> &, Index);
-template Saved<bf16> in_cache(const Saved<bf16> &, const Cache<bf16> &, Index);
-template void decode(Context &, const arch::Dims &, const Weights<float> &, const rope::Table &,
-                     Vec<const std::int32_t>, Mat<const float>, const Cache<float> &,
-                     const Saved<float> &, Mat<float>);
-template void decode(Context &, const arch::Dims &, const Weights<bf16> &, const rope::Table &,
-                     Vec<const std::int32_t>, Mat<const bf16>, const Cache<bf16> &,
-                     const Saved<bf16> &, Mat<bf16>);
+template <class A>
+std::size_t decode_bytes(const arch::Dims &dims, const Index rows, const Index pages) {
+  tensor::Arena arena = tensor::Arena::counting("layers::mla::decode");
+  arena.cube<A>(rows, dims.heads, dims.head_dim());
+  attention::allocate_carried(arena, pages > kExpandedPages ? rows : 0, dims.heads, dims.value);
+  const Index keys = std::min(pages, kExpandedPages) * kKeyBlock;
+  arena.mat<A>(keys, dims.kv_rank);
+  arena.mat<A>(keys, dims.heads * (dims.nope + dims.value));
+  return arena.used() + std::max(attention::paged_bytes(rows, dims.head_dim(), dims.value),
+                                 attention::absorbed_bytes(rows, dims.heads, dims.kv_rank));
+}
+
+#define HADAL_INSTANTIATE(A)                                                                       \
+  template void decode(Context &, const arch::Dims &, const Weights<A> &, const rope::Table &,     \
+                       const NewRows &, Mat<const A>, const Pages<A> &, const Saved<A> &, Mat<A>); \
+  template std::size_t decode_bytes<A>(const arch::Dims &, Index, Index);
+HADAL_INSTANTIATE(float)
+HADAL_INSTANTIATE(bf16)
+#undef HADAL_INSTANTIATE
 
 } // namespace layers::mla

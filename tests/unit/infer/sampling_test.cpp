@@ -40,8 +40,8 @@ SamplingOptions options(double temperature, double top_p, std::uint64_t seed = 1
 }
 
 TEST(Sampling, TemperatureZeroTakesTheBestAndTiesGoDown) {
-  EXPECT_EQ(sample({1, 5, 5, 2}, options(0, 0.9), 0, 4), 1);
-  EXPECT_EQ(sample({-3, -1, -2}, options(0, 1.0), 7, 3), 1);
+  EXPECT_EQ(sample(std::vector<float>{1, 5, 5, 2}, options(0, 0.9), 0, 4), 1);
+  EXPECT_EQ(sample(std::vector<float>{-3, -1, -2}, options(0, 1.0), 7, 3), 1);
 }
 
 TEST(Sampling, RowsWithoutTokenAreNeverChosen) {
@@ -118,7 +118,7 @@ TEST(Sampling, LogitsThatAreNotFiniteAreRefused) {
         -std::numeric_limits<float>::infinity()}) {
     for (const double temperature : {0.0, 1.0}) {
       try {
-        sample({0, bad, 1}, options(temperature, 0.9), 0, 3);
+        sample(std::vector<float>{0, bad, 1}, options(temperature, 0.9), 0, 3);
         ADD_FAILURE() << bad;
       } catch (const base::UserError &error) {
         EXPECT_EQ(error.number(), "E262");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // Tiny models with random weights in all the shapes that decks allow, and the logits of the trainer's forward pass.
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -56,6 +57,14 @@ inline std::vector<Variant> variants() {
     d.dense_hidden = 51, d.layers = d.dense_layers = 1, d.vocabulary = 67;
   });
   return all;
+}
+
+inline std::string variant_name(const Variant &variant) {
+  std::string name = variant.name;
+  std::replace_if(
+      name.begin(), name.end(),
+      [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0; }, '_');
+  return name;
 }
 
 inline Tokens random_tokens(const arch::Dims &dims, Index count, std::uint64_t seed) {
@@ -126,9 +135,10 @@ inline Values row(const Values &logits, Index vocabulary, Index t) {
 // A generator with an arena of exactly what it asks for.
 template <class A> class Session {
 public:
-  Session(const Model<A> &m, Index capacity, Index rows = infer::Generator<A>::kRows)
+  Session(const Model<A> &m, Index capacity, Index rows = infer::Generator<A>::kRows,
+          infer::Attention attention = infer::Attention::absorbed)
       : arena_("test::generator", infer::Generator<A>::arena_bytes(m.dims(), capacity, rows)),
-        generator(m.dims(), m.weights(), capacity, rows) {}
+        generator(m.dims(), m.weights(), capacity, rows, attention) {}
   Values append(const Tokens &tokens) {
     const auto &logits = generator.append(ctx_, tokens);
     return Values(logits.begin(), logits.end());
