@@ -22,6 +22,7 @@ struct Stream {
 struct MicroBatch {
   Stream main;
   std::vector<Stream> mtp; // depth 1, 2, ...
+  long number = -1;        // in the step, told by messages and spans
 };
 
 // What a sample brings: sequence + 1 tokens and the starts of its mutually visible segments (first 0).

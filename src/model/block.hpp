@@ -4,12 +4,16 @@
 //   (1) h1 = norm1(x)   (2) a = mla(h1)   (3) r = x + a   (4) h2 = norm2(r)   (5) m = ffn(h2) or moe(h2)   (6) y = r + m
 // moe(u) = combine of the routed experts' outputs, shared expert last.
 // Saved: r, h1, h2 [T,D] and the layers' own; h1 and h2 may be left out (recompute.norms). x belongs to the caller.
+//
+// Both directions are told in phases (block_forward.hpp, block_backward.hpp), so that two micro-batches can take turns while the token
+// copies of the other one travel between the ranks of an expert group.
 #include <memory>
 
 #include "arch/recompute.hpp"
-#include "layers/dispatch/exchange.hpp"
+#include "layers/dispatch/route.hpp"
 #include "layers/router/router.hpp"
 #include "model/batch.hpp"
+#include "model/flights.hpp"
 #include "model/parameters.hpp"
 
 namespace model {
@@ -18,8 +22,7 @@ namespace model {
 // taken then, from the arena that holds the other saved fields.
 template <class A> struct Visitors {
   tensor::Arena *keep = nullptr;
-  layers::dispatch::Exchange exchange;
-  Mat<A> x_BD;
+  std::unique_ptr<layers::dispatch::Route<A>> route;
   std::vector<layers::experts::Saved<A>> experts; // by source
 };
 template <class A> struct VisitorDeltas {
@@ -57,7 +60,11 @@ struct BlockEnv {
   arch::Recompute recompute;
   const layers::rope::Table &rope;
   Index layer = 0;
-  comm::Communicator *ep = nullptr; // the expert group; null: all experts are here
+  layers::dispatch::Group group = {}; // group.ep null: all experts are here
+  Flights *flights = nullptr; // null: messages are waited for where they are needed, not polled
+  long micro_batch = -1;      // in spans
+
+  Label label(const char *name) const { return {name, micro_batch, static_cast<long>(layer)}; }
 };
 // Router by-products: load_E empty in forwards that must not count; balance_S receives the balance loss of each sample.
 struct Balance {
@@ -76,6 +83,8 @@ BlockDeltas<A> allocate_deltas(tensor::Arena &arena, const BlockEnv &env, const 
 template <class A>
 BlockSaved<A> refill(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w,
                      const Stream &stream, Mat<const A> x_TD, const BlockSaved<A> &saved);
+
+// --- whole, for callers with nothing to do meanwhile; ctx.arena holds what goes from phase to phase ---
 
 template <class A>
 void forward(Context &ctx, const BlockEnv &env, const BlockWeights<A> &w, const Stream &stream,

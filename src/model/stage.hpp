@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "model/block.hpp"
+#include "model/pair.hpp"
 #include "model/tape.hpp"
 
 namespace model {
@@ -35,15 +36,20 @@ struct MicroLoss {
   }
 };
 
+template <class A> class ForwardWalk;
+template <class A> class BackwardWalk;
+
 template <class A> class Stage {
 public:
   Stage(const arch::Dims &dims, arch::Recompute recompute, Index samples, Index sequence);
   Stage(const arch::Dims &dims, arch::Recompute recompute, Index samples, Index sequence,
         Part part);
   const Part &part() const { return part_; }
-  // Experts are shared by the ranks of a group (null: all are here). Then the arena of saved activations must be another than the
+  // Experts are shared by the ranks of a group (ep null: all are here). Then the arena of saved activations must be another than the
   // context's.
-  void set_expert_group(comm::Communicator *ep) { ep_ = ep; }
+  void set_expert_group(const layers::dispatch::Group &group) { group_ = group; }
+  // Who polls messages between kernels (null: nobody).
+  void set_flights(Flights *flights) { flights_ = flights; }
   // Called when all gradients of a layer's weights stand for the micro-batch under way (an MTP module: its block; layers count on).
   void set_layer_done(std::function<void(Index layer)> done) { layer_done_ = std::move(done); }
   // Bytes of arena that forward_backward needs at most (saved activations and scratch).
@@ -51,6 +57,8 @@ public:
   // The two apart: what a micro-batch in flight keeps (deferred: between backward_input and backward_weight too), and scratch.
   std::size_t tape_bytes(bool deferred) const;
   std::size_t scratch_bytes() const;
+  // Scratch of a backward pass that takes turns with a forward pass of another micro-batch; that one has its own.
+  std::size_t pair_scratch_bytes() const;
 
   // F: saved activations go to `keep`. x_TD: the stage's input, of which the caller keeps the memory (none on the first stage).
   // The head's gradient is added here, since its logits are not kept.
@@ -68,6 +76,15 @@ public:
   void backward(Context &ctx, const Weights<A> &w, const MicroBatch &batch,
                 const LossScales &scales, const Grads &acc, Mat<A> dy_TD, Tape<A> &tape,
                 Mat<A> dx_TD);
+  // F and BW in phases, so that those of two micro-batches can take turns (pair.hpp). All that is handed over outlives the walk; the
+  // contexts of two walks have arenas of their own.
+  std::unique_ptr<Walk> forward_walk(Context &ctx, tensor::Arena &keep, const Weights<A> &w,
+                                     const MicroBatch &batch, const LossScales &scales,
+                                     const Grads &acc, Mat<std::int64_t> load_BE, Mat<A> x_TD,
+                                     Tape<A> &tape) const;
+  std::unique_ptr<Walk> backward_walk(Context &ctx, const Weights<A> &w, const MicroBatch &batch,
+                                      const LossScales &scales, const Grads &acc, Mat<A> dy_TD,
+                                      Tape<A> &tape, Mat<A> dx_TD) const;
   // Losses of a tape; waits for the device.
   MicroLoss losses(Context &ctx, const Tape<A> &tape);
 
@@ -87,26 +104,25 @@ public:
   Index moe_blocks() const;
 
 private:
-  BlockEnv env(Index layer) const { return BlockEnv{dims_, recompute_, rope_, layer, ep_}; }
+  friend class ForwardWalk<A>;
+  friend class BackwardWalk<A>;
+  BlockEnv env(Index layer, long micro_batch = -1) const {
+    return {dims_, recompute_, rope_, layer, group_, flights_, micro_batch};
+  }
   Index layer_of(std::size_t block) const; // blocks of this stage in order: main model, MTP modules
+  std::size_t main_blocks() const { return static_cast<std::size_t>(part_.last - part_.first); }
   std::size_t blocks() const;
   Balance balance(const LossScales &scales, Index layer, Mat<std::int64_t> load_BE,
                   Mat<double> balance_BS) const;
-  void forward_main(Context &, tensor::Arena &keep, const Weights<A> &, const MicroBatch &,
-                    const LossScales &, Mat<std::int64_t>, Mat<A> x_TD, Tape<A> &);
-  void forward_head(Context &, tensor::Arena &keep, const Weights<A> &, const MicroBatch &,
-                    const LossScales &, const Grads &, Tape<A> &);
-  void forward_mtp(Context &, tensor::Arena &keep, const Weights<A> &, const MicroBatch &,
-                   Index depth, const LossScales &, const Grads &, Mat<std::int64_t>, Tape<A> &);
-  void backward_block(Context &, tensor::Arena *keep, const Weights<A> &, std::size_t block,
-                      const Stream &, Mat<A> dy, Mat<const A> x, const LossScales &, const Grads *,
-                      Tape<A> &, Mat<A> dx);
-  void backward_mtp(Context &, tensor::Arena *keep, const Weights<A> &, const MicroBatch &,
-                    std::size_t k, const LossScales &, const Grads *, Tape<A> &);
+  // W of an MTP module's own weights; what B left for it is on the tape.
   void mtp_weights(Context &, const MicroBatch &, std::size_t k, const Grads &,
-                   const typename Tape<A>::MtpRest &, const Tape<A> &);
-  void backward_all(Context &, tensor::Arena *keep, const Weights<A> &, const MicroBatch &,
-                    const LossScales &, const Grads *, Mat<A> dy, Tape<A> &, Mat<A> dx);
+                   const Tape<A> &) const;
+  void layer_done(Index layer) const {
+    if (layer_done_) layer_done_(layer);
+  }
+  std::size_t rest_bytes() const;  // of one block, from B to W
+  std::size_t verbs_bytes() const; // scratch of the phases of a block
+  std::size_t walk_bytes() const;  // of a backward walk beside its blocks
   MicroLoss read_losses(Context &, const Tape<A> &) const;
   std::string find_bad(Context &, const Tape<A> &) const;
 
@@ -114,7 +130,8 @@ private:
   arch::Recompute recompute_;
   Index samples_, sequence_;
   Part part_;
-  comm::Communicator *ep_ = nullptr;
+  layers::dispatch::Group group_;
+  Flights *flights_ = nullptr;
   std::function<void(Index)> layer_done_;
   layers::rope::Table rope_;
   std::string first_bad_;

@@ -27,7 +27,7 @@ template <class A> struct Tape {
   struct BlockRest {
     BlockSaved<A> full;
     BlockDeltas<A> deltas;
-    Mat<A> dy_TD;
+    Mat<const A> dy_TD;
   };
   struct MtpRest {
     layers::mtp::Deltas<A> deltas;

@@ -22,6 +22,7 @@ template <class F> void launch(Context &ctx, const char *label, Index tasks, con
     Kokkos::Profiling::pushRegion(label);
     for (Index i = 0; i < tasks; ++i) f(i);
     Kokkos::Profiling::popRegion();
+    ctx.poll();
   } else {
     tensor::for_tasks(ctx, label, tasks, [=](const tensor::Row &, Index i) { f(i); });
   }

@@ -8,6 +8,10 @@ Arena::Arena(std::string label, std::size_t capacity_bytes)
       memory_(Kokkos::view_alloc(Kokkos::WithoutInitializing, "tensor::arena::" + label_),
               capacity_) {}
 
+Arena::Arena(std::string label, Arena &whole, std::size_t capacity_bytes)
+    : label_(std::move(label)), capacity_(padded(capacity_bytes)),
+      memory_(whole.vec<char>(static_cast<Index>(capacity_))) {}
+
 Arena::Arena(std::string label, std::size_t capacity_bytes, bool)
     : label_(std::move(label)), capacity_(capacity_bytes) {}
 

@@ -13,6 +13,8 @@ namespace tensor {
 class Arena {
 public:
   Arena(std::string label, std::size_t capacity_bytes);
+  // A part of another arena, for what does not end in the order in which it began. It lives in the other's open scope.
+  Arena(std::string label, Arena &whole, std::size_t capacity_bytes);
   // An arena without memory: counts what would be taken (its arrays must not be touched).
   static Arena counting(std::string label);
 

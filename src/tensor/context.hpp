@@ -29,15 +29,42 @@ private:
   std::map<std::string, Work> work_;
 };
 
+// What goes on beside the kernels (messages of a body without a thread of its own): polled after each launch. What it launches itself does
+// not poll it again.
+class Background {
+public:
+  virtual ~Background() = default;
+  void poll() {
+    if (busy_) return;
+    const Busy busy(busy_);
+    progress();
+  }
+
+private:
+  struct Busy {
+    explicit Busy(bool &flag) : flag_(flag) { flag_ = true; }
+    ~Busy() { flag_ = false; }
+    bool &flag_;
+  };
+  virtual void progress() = 0; // never waits
+  bool busy_ = false;
+};
+
 struct Context {
   Exec exec;
   Arena &arena;
   base::Mesh mesh = {};
-  WorkCounter *counter = nullptr; // null: nothing is counted
+  WorkCounter *counter = nullptr;   // null: nothing is counted
+  Background *background = nullptr; // null: nothing is polled
 
   void count(const char *label, double flops, double bytes) {
     if (counter) counter->add(label, flops, bytes);
   }
+  void poll() const {
+    if (background) background->poll();
+  }
+  // The same with its memory elsewhere.
+  Context within(Arena &other) const { return {exec, other, mesh, counter, background}; }
 };
 
 // Waits for all launched work. The reason is the name under which profilers show it (Kokkos 4; older ones take no name).

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // Launch helpers. A kernel is a lambda over elements (for_each) or over rows whose work is shared by a team (for_rows);
-// on the host a row is one thread and its inner loops are vectorised, on a device it is a team.
+// on the host a row is one thread and its inner loops are vectorised, on a device it is a team. After each launch the context's background
+// is polled.
 // Row sums have a fixed order on the host: kLanes interleaved partial sums folded in a binary tree, whatever the vector width.
 #include <cmath>
 #include <string>
@@ -27,9 +28,10 @@ using Row = RowOf<Exec>::type;
 
 // f(i) for i in [0, n).
 template <class F> void for_each(Context &ctx, const char *label, Index n, const F &f) {
-  if (n > 0)
-    Kokkos::parallel_for(label, Kokkos::RangePolicy<Exec, Kokkos::IndexType<Index>>(ctx.exec, 0, n),
-                         f);
+  if (n <= 0) return;
+  Kokkos::parallel_for(label, Kokkos::RangePolicy<Exec, Kokkos::IndexType<Index>>(ctx.exec, 0, n),
+                       f);
+  ctx.poll();
 }
 
 // f(row, t) for t in [0, n); the row goes to the row_* functions below. R is always Row (a template, so that only one branch compiles).
@@ -45,6 +47,7 @@ void for_rows(Context &ctx, const char *label, Index n, const F &f) {
         label, Kokkos::TeamPolicy<Exec>(ctx.exec, static_cast<int>(n), Kokkos::AUTO),
         KOKKOS_LAMBDA(const R &row) { f(row, static_cast<Index>(row.league_rank())); });
   }
+  ctx.poll();
 }
 
 // As for_rows, one task at a time to whichever thread is free: for rows of unequal work.
@@ -57,6 +60,7 @@ void for_tasks(Context &ctx, const char *label, Index n, const F &f) {
         Kokkos::RangePolicy<Exec, Kokkos::Schedule<Kokkos::Dynamic>, Kokkos::IndexType<Index>>(
             ctx.exec, 0, n, Kokkos::ChunkSize(1)),
         KOKKOS_LAMBDA(const Index t) { f(R{}, t); });
+    ctx.poll();
   } else {
     for_rows(ctx, label, n, f);
   }

@@ -41,6 +41,12 @@ bool defers_weights(const Program &program, int rank) {
   return false;
 }
 
+bool has_pairs(const Program &program, int rank) {
+  for (const Action &a : program.actions[static_cast<std::size_t>(rank)])
+    if (a.verb == Verb::overlap) return true;
+  return false;
+}
+
 int tag_of(const Action &a) {
   return (2 * a.at.micro_batch + (a.content == Content::gradient)) % comm::kTags;
 }
@@ -52,7 +58,9 @@ Program full_program(const Options &o, const Ranks &ranks) {
 template <class A>
 model::Stage<A> stage_of(const Options &o, const Ranks &ranks, const Chunk &chunk) {
   model::Stage<A> stage(o.dims, o.recompute, o.batch.micro_batch, o.batch.sequence, chunk.part);
-  stage.set_expert_group(ranks.expert_group());
+  const comm::Mesh &mesh = ranks.mesh();
+  if (mesh.place.ep > 1)
+    stage.set_expert_group({mesh.ep.get(), mesh.ep_node.get(), mesh.ep_cross.get()});
   return stage;
 }
 
@@ -108,6 +116,13 @@ template <class A> std::size_t tape_bytes(const Options &o, const Ranks &ranks, 
   return most;
 }
 
+template <class A> std::size_t pair_bytes(const Options &o, const Ranks &ranks) {
+  std::size_t most = 0;
+  for (const Chunk &chunk : ranks.chunks())
+    most = std::max(most, stage_of<A>(o, ranks, chunk).pair_scratch_bytes());
+  return most;
+}
+
 } // namespace
 
 template <class A> std::size_t Pipeline<A>::slot_bytes(const Options &o, const Ranks &ranks) {
@@ -119,13 +134,17 @@ template <class A> std::size_t Pipeline<A>::slot_bytes(const Options &o, const R
                 static_cast<std::size_t>(o.batch.micro_batch * o.batch.sequence * o.dims.model)
           : 0;
   return static_cast<std::size_t>(most_in_flight(program, rank)) *
-         (tape_bytes<A>(o, ranks, defers_weights(program, rank)) + borders);
+             (tape_bytes<A>(o, ranks, defers_weights(program, rank)) + borders) +
+         (has_pairs(program, rank) ? pair_bytes<A>(o, ranks) : 0);
 }
 
 template <class A>
 Pipeline<A>::Pipeline(const Options &o, const Ranks &ranks, std::vector<Gradients> &gradients)
     : options_(o), ranks_(ranks), gradients_(gradients) {
-  for (const Chunk &chunk : ranks.chunks()) stages_.push_back(stage_of<A>(o, ranks, chunk));
+  for (const Chunk &chunk : ranks.chunks()) {
+    stages_.push_back(stage_of<A>(o, ranks, chunk));
+    stages_.back().set_flights(&flights_);
+  }
   const Program program = full_program(o, ranks);
   const int rank = ranks.mesh().place.pp_rank;
   const std::size_t bytes = tape_bytes<A>(o, ranks, defers_weights(program, rank));
@@ -137,6 +156,8 @@ Pipeline<A>::Pipeline(const Options &o, const Ranks &ranks, std::vector<Gradient
     slots_.back()->dy_TD = Mat<A>("train::pipeline::dy", T, D);
     slots_.back()->dx_TD = Mat<A>("train::pipeline::dx", T, D);
   }
+  if (has_pairs(program, rank))
+    pair_scratch_.emplace("train::pipeline::pair", pair_bytes<A>(o, ranks));
 }
 
 template <class A> typename Pipeline<A>::Slot &Pipeline<A>::slot_of(const Piece &piece) {
@@ -146,12 +167,16 @@ template <class A> typename Pipeline<A>::Slot &Pipeline<A>::slot_of(const Piece 
     if (slot->chunk < 0 && !free) free = slot.get();
   }
   HADAL_CHECK(free, "no free slot of {} for micro-batch {}", slots_.size(), piece.micro_batch);
-  comm::wait_all(free->sends);
-  free->sends.clear();
+  await_sends(*free);
   free->chunk = piece.chunk, free->micro_batch = piece.micro_batch;
   free->tape = {};
   free->scope.reset();
   return *free;
+}
+
+template <class A> void Pipeline<A>::await_sends(Slot &slot) {
+  flights_.land(slot.send_x);
+  flights_.land(slot.send_dx);
 }
 
 // Is a neighbouring stage on this rank too (the turn of a V)?
@@ -175,28 +200,48 @@ void Pipeline<A>::close_if_last(Context &ctx, const Piece &piece, const Step &st
     g.close_backward(ctx);
 }
 
-template <class A> void Pipeline<A>::forward(Context &ctx, const Piece &piece, Step &step) {
+template <class A>
+typename Pipeline<A>::Slot &Pipeline<A>::begin_forward(Context &ctx, const Piece &piece,
+                                                       Step &step) {
   Slot &slot = slot_of(piece);
-  const auto c = static_cast<std::size_t>(piece.chunk);
-  const int stage = ranks_.chunks()[c].stage;
+  const int stage = ranks_.chunks()[static_cast<std::size_t>(piece.chunk)].stage;
   const auto per = static_cast<std::size_t>(options_.batch.micro_batch);
   slot.batch = slot.buffers.load(
       ctx, std::span(step.samples).subspan(static_cast<std::size_t>(piece.micro_batch) * per, per));
+  slot.batch.number =
+      static_cast<long>(ranks_.global_micro_batch(piece.micro_batch, step.micro_batches));
   slot.scope.emplace(slot.arena);
   if (ranks_.stages() > 1 && local(piece, stage - 1))
     Kokkos::deep_copy(
         ctx.exec, slot.x_TD,
         slot_of({1 - piece.chunk, piece.micro_batch, piece.direction}).tape.x_TD.back());
+  return slot;
+}
+
+template <class A> void Pipeline<A>::forward(Context &ctx, const Piece &piece, Step &step) {
+  Slot &slot = begin_forward(ctx, piece, step);
+  const auto c = static_cast<std::size_t>(piece.chunk);
   stages_[c].forward(ctx, slot.arena, step.weights, slot.batch, step.scales,
                      gradients_[c].for_forward(ctx), step.load_BE, slot.x_TD, slot.tape);
   close_if_last(ctx, piece, step, true);
+}
+
+template <class A> void Pipeline<A>::end_backward(Context &ctx, const Piece &piece, Step &step) {
+  Slot &slot = slot_of(piece);
+  const auto c = static_cast<std::size_t>(piece.chunk);
+  if (ranks_.stages() > 1 && local(piece, ranks_.chunks()[c].stage - 1))
+    Kokkos::deep_copy(
+        ctx.exec, slot_of({1 - piece.chunk, piece.micro_batch, piece.direction}).dy_TD, slot.dx_TD);
+  // All that a loss is made of stands by now.
+  const model::MicroLoss loss = stages_[c].losses(ctx, slot.tape);
+  if (first_bad_.empty()) first_bad_ = stages_[c].first_bad_activation();
+  step.ledger.note(slot.batch.number, loss);
 }
 
 template <class A>
 void Pipeline<A>::backward(Context &ctx, const Piece &piece, Step &step, bool with_weights) {
   Slot &slot = slot_of(piece);
   const auto c = static_cast<std::size_t>(piece.chunk);
-  const int stage = ranks_.chunks()[c].stage;
   if (with_weights) {
     stages_[c].backward(ctx, step.weights, slot.batch, step.scales, gradients_[c].for_backward(ctx),
                         slot.dy_TD, slot.tape, slot.dx_TD);
@@ -205,13 +250,29 @@ void Pipeline<A>::backward(Context &ctx, const Piece &piece, Step &step, bool wi
     stages_[c].backward_input(ctx, slot.arena, step.weights, slot.batch, step.scales, slot.dy_TD,
                               slot.tape, slot.dx_TD);
   }
-  if (ranks_.stages() > 1 && local(piece, stage - 1))
-    Kokkos::deep_copy(
-        ctx.exec, slot_of({1 - piece.chunk, piece.micro_batch, piece.direction}).dy_TD, slot.dx_TD);
-  // All that a loss is made of stands by now.
-  const model::MicroLoss loss = stages_[c].losses(ctx, slot.tape);
-  if (first_bad_.empty()) first_bad_ = stages_[c].first_bad_activation();
-  step.ledger.note(ranks_.global_micro_batch(piece.micro_batch, step.micro_batches), loss);
+  end_backward(ctx, piece, step);
+}
+
+// F of one micro-batch and BW of another take turns (model/pair.hpp).
+template <class A> void Pipeline<A>::overlap(Context &ctx, const Action &action, Step &step) {
+  HADAL_CHECK(pair_scratch_, "a pair of micro-batches {} and {}, but the full program has none",
+              action.at.micro_batch, action.with.micro_batch);
+  Slot &front = begin_forward(ctx, action.at, step), &back = slot_of(action.with);
+  const auto f = static_cast<std::size_t>(action.at.chunk),
+             b = static_cast<std::size_t>(action.with.chunk);
+  Context beside = ctx.within(*pair_scratch_);
+  {
+    const auto forward = stages_[f].forward_walk(ctx, front.arena, step.weights, front.batch,
+                                                 step.scales, gradients_[f].for_forward(ctx),
+                                                 step.load_BE, front.x_TD, front.tape);
+    const auto backward = stages_[b].backward_walk(beside, step.weights, back.batch, step.scales,
+                                                   gradients_[b].for_backward(ctx), back.dy_TD,
+                                                   back.tape, back.dx_TD);
+    model::walk_pair(*forward, *backward);
+  }
+  close_if_last(ctx, action.at, step, true);
+  close_if_last(ctx, action.with, step, false);
+  end_backward(ctx, action.with, step);
 }
 
 template <class A> void Pipeline<A>::backward_weight(Context &ctx, const Piece &piece, Step &step) {
@@ -225,19 +286,24 @@ template <class A> void Pipeline<A>::message(Context &ctx, const Action &action,
   Slot &slot = slot_of(action.at);
   comm::Communicator &pp = *ranks_.mesh().pp;
   const bool activation = action.content == Content::activation;
-  const comm::What what{
-      activation ? "activation" : "gradient",
-      static_cast<long>(ranks_.global_micro_batch(action.at.micro_batch, step.micro_batches))};
+  const auto number =
+      static_cast<long>(ranks_.global_micro_batch(action.at.micro_batch, step.micro_batches));
+  const comm::What what{activation ? "activation" : "gradient", number};
   const std::size_t bytes = slot.x_TD.size() * sizeof(A);
-  if (action.verb == Verb::post && activation)
-    slot.post_x = pp.irecv(action.peer, tag_of(action), slot.x_TD.data(), bytes, what);
-  if (action.verb == Verb::post && !activation)
-    slot.post_dy = pp.irecv(action.peer, tag_of(action), slot.dy_TD.data(), bytes, what);
-  if (action.verb == Verb::receive) comm::wait(activation ? slot.post_x : slot.post_dy);
-  if (action.verb != Verb::send) return;
+  comm::Request &receive = activation ? slot.receive_x : slot.receive_dy,
+                &send = activation ? slot.send_x : slot.send_dx;
+  if (action.verb == Verb::receive) return flights_.land(receive);
+  if (action.verb == Verb::post) {
+    receive = pp.irecv(action.peer, tag_of(action), (activation ? slot.x_TD : slot.dy_TD).data(),
+                       bytes, what);
+    return flights_.begin(receive, {activation ? "receive activation" : "receive gradient", number,
+                                    -1, static_cast<double>(bytes)});
+  }
   tensor::fence(ctx, "train::pipeline::send"); // reason: the array leaves this rank
   const Mat<A> data = activation ? slot.tape.x_TD.back() : slot.dx_TD;
-  slot.sends.push_back(pp.isend(action.peer, tag_of(action), data.data(), bytes, what));
+  send = pp.isend(action.peer, tag_of(action), data.data(), bytes, what);
+  flights_.begin(send, {activation ? "send activation" : "send gradient", number, -1,
+                        static_cast<double>(bytes)});
 }
 
 template <class A> void Pipeline<A>::act(Context &ctx, const Action &action, Step &step) {
@@ -246,7 +312,7 @@ template <class A> void Pipeline<A>::act(Context &ctx, const Action &action, Ste
   case Verb::backward: return backward(ctx, action.at, step, true);
   case Verb::backward_input: return backward(ctx, action.at, step, false);
   case Verb::backward_weight: return backward_weight(ctx, action.at, step);
-  case Verb::overlap: forward(ctx, action.at, step); return backward(ctx, action.with, step, true);
+  case Verb::overlap: return overlap(ctx, action, step);
   case Verb::post:
   case Verb::receive:
   case Verb::send: return message(ctx, action, step);
@@ -254,7 +320,7 @@ template <class A> void Pipeline<A>::act(Context &ctx, const Action &action, Ste
 }
 
 template <class A>
-void Pipeline<A>::run(Context &ctx, const model::Weights<A> &weights,
+void Pipeline<A>::run(Context &plain, const model::Weights<A> &weights,
                       const std::vector<model::HostSample> &samples,
                       const model::LossScales &scales, Mat<std::int64_t> load_BE, Ledger &ledger) {
   const auto n = static_cast<std::int64_t>(samples.size()) / options_.batch.micro_batch *
@@ -264,6 +330,8 @@ void Pipeline<A>::run(Context &ctx, const model::Weights<A> &weights,
     program_for_ = n;
   }
   first_bad_.clear();
+  Context ctx = plain;
+  if (!ranks_.alone()) ctx.background = &flights_;
   Step step{*program_, weights, samples, scales, load_BE, ledger, n};
   const auto &list = program_->actions[static_cast<std::size_t>(ranks_.mesh().place.pp_rank)];
   // When a micro-batch on a chunk is touched for the last time its slot is free again.
@@ -276,10 +344,7 @@ void Pipeline<A>::run(Context &ctx, const model::Weights<A> &weights,
     for (const Piece &p : {list[i].at, list[i].with})
       if (p.chunk >= 0 && last[{p.chunk, p.micro_batch}] == i) slot_of(p).chunk = -1;
   }
-  for (const auto &slot : slots_) {
-    comm::wait_all(slot->sends);
-    slot->sends.clear();
-  }
+  for (const auto &slot : slots_) await_sends(*slot);
 }
 
 // Stage by stage, each waiting for the one before: for validation, where nothing else is to be done.
@@ -287,8 +352,7 @@ template <class A>
 double Pipeline<A>::evaluate(Context &ctx, const model::Weights<A> &weights,
                              const model::MicroBatch &batch) {
   Slot &slot = *slots_[0];
-  comm::wait_all(slot.sends);
-  slot.sends.clear();
+  await_sends(slot);
   slot.scope.reset();
   const int me = ranks_.mesh().place.pp_rank;
   const Mat<A> border(slot.x_TD.data(), batch.main.samples * batch.main.rows, options_.dims.model);

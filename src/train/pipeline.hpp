@@ -36,7 +36,7 @@ template <class A> class Pipeline {
 public:
   Pipeline(const Options &options, const Ranks &ranks, std::vector<Gradients> &gradients);
 
-  // Scratch that the context's arena must have, and bytes of all slots.
+  // Scratch that the context's arena must have; bytes of all slots, and of the second scratch where the program has overlapped pairs.
   static std::size_t scratch_bytes(const Options &options, const Ranks &ranks);
   static std::size_t slot_bytes(const Options &options, const Ranks &ranks);
 
@@ -50,6 +50,9 @@ public:
 
   std::int64_t moe_blocks() const { return stages_[0].moe_blocks(); }
   const std::string &first_bad_activation() const { return first_bad_; }
+  // Messages under way, and what share of their time was hidden; polled between the kernels of run().
+  model::Flights &flights() { return flights_; }
+  void set_trace(base::Trace *trace) { flights_.set_trace(trace); } // null: none
 
 private:
   struct Slot {
@@ -61,17 +64,20 @@ private:
     model::MicroBatch batch;
     model::Tape<A> tape;
     tensor::Mat<A> x_TD, dy_TD, dx_TD;
-    comm::Request post_x, post_dy;
-    std::vector<comm::Request> sends;
+    comm::Request receive_x, receive_dy, send_x, send_dx;
     int chunk = -1, micro_batch = -1;
   };
   struct Step; // of the step under way
 
   Slot &slot_of(const schedule::Piece &piece);
+  Slot &begin_forward(tensor::Context &ctx, const schedule::Piece &piece, Step &step);
+  void end_backward(tensor::Context &ctx, const schedule::Piece &piece, Step &step);
+  void await_sends(Slot &slot);
   void act(tensor::Context &ctx, const schedule::Action &action, Step &step);
   void forward(tensor::Context &ctx, const schedule::Piece &piece, Step &step);
   void backward(tensor::Context &ctx, const schedule::Piece &piece, Step &step, bool with_weights);
   void backward_weight(tensor::Context &ctx, const schedule::Piece &piece, Step &step);
+  void overlap(tensor::Context &ctx, const schedule::Action &action, Step &step);
   void close_if_last(tensor::Context &ctx, const schedule::Piece &piece, const Step &step,
                      bool of_forward);
   void message(tensor::Context &ctx, const schedule::Action &action, const Step &step);
@@ -82,6 +88,8 @@ private:
   std::vector<Gradients> &gradients_;   // by chunk
   std::vector<model::Stage<A>> stages_; // by chunk
   std::vector<std::unique_ptr<Slot>> slots_;
+  std::optional<tensor::Arena> pair_scratch_; // of the backward half of a pair
+  model::Flights flights_;
   std::optional<schedule::Program> program_; // of the last step
   std::int64_t program_for_ = 0;
   std::string first_bad_;

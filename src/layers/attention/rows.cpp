@@ -88,6 +88,7 @@ void forward(Context &ctx, const Inputs<A> &in, const Cube<A> o_THV, const Mat<f
         tensor::row_for(team, value, [=](const Index i) { o_THV(t, h, i) = A(o[i] / total); });
         tensor::row_once(team, [=] { lse_TH(t, h) = maximum + logf(total); });
       });
+  ctx.poll();
 }
 
 namespace {
@@ -126,6 +127,7 @@ void backward_queries(Context &ctx, const Inputs<A> &in, const Reverse<A> &r,
         tensor::row_for(team, dim,
                         [=](const Index i) { r.dq_THM(t, h, i) = A(head.scale * dq[i]); });
       });
+  ctx.poll();
 }
 
 // dk and dv of one key and head, over the later rows of its segment. Row t is in the segment of j when both differ by as
@@ -168,6 +170,7 @@ void backward_keys(Context &ctx, const Inputs<A> &in, const Reverse<A> &r,
         });
         tensor::row_for(team, value, [=](const Index i) { r.dkv_THX(j, h, nope + i) = A(dv[i]); });
       });
+  ctx.poll();
 }
 
 } // namespace
