@@ -124,6 +124,8 @@ public:
            const char *help); // list of strings, default empty
   void key(std::vector<double> &out, const char *name, std::vector<double> fallback, double low,
            double high, const char *unit, const char *help);
+  void key(std::vector<std::int64_t> &out, const char *name, std::vector<std::int64_t> fallback,
+           std::int64_t low, std::int64_t high, const char *unit, const char *help);
   // Seconds, from "6h", "90s" or a number.
   void duration(double &out, const char *name, double fallback, double low, double high,
                 const char *help);
@@ -152,6 +154,8 @@ private:
                            const std::string &why) const;
   double number(const char *name, const Node &node, double low, double high,
                 const std::string &unit) const;
+  std::int64_t whole(const char *name, const Node &node, std::int64_t low, std::int64_t high,
+                     const std::string &unit) const;
   std::string text(const char *name, const Node &node) const;
   std::vector<std::string> texts(const char *name, const Node &node) const;
   void missing(const char *name, const char *help) const;

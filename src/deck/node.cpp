@@ -97,6 +97,7 @@ template <class T> std::string list_to_toml(const std::vector<T> &values) {
 
 std::string to_toml(const std::vector<std::string> &value) { return list_to_toml(value); }
 std::string to_toml(const std::vector<double> &value) { return list_to_toml(value); }
+std::string to_toml(const std::vector<std::int64_t> &value) { return list_to_toml(value); }
 
 std::string to_toml(const Node &node) {
   switch (node.kind) {

@@ -52,6 +52,7 @@ std::string to_toml(bool value);
 std::string to_toml(const std::string &value);
 std::string to_toml(const std::vector<std::string> &value);
 std::string to_toml(const std::vector<double> &value);
+std::string to_toml(const std::vector<std::int64_t> &value);
 std::string shorten(const std::string &text); // at most 60 characters, for messages
 std::string type_name(Kind kind);             // "a whole number", "a table", ...
 

@@ -92,20 +92,23 @@ void Reader::key(std::int64_t &out, const char *name, std::int64_t fallback, std
                      unit,   help};
   const Node *node = find(name, info);
   out = fallback;
-  if (node != nullptr) {
-    std::optional<std::int64_t> value;
-    if (node->kind == Kind::integer) value = node->integer;
-    if (node->kind == Kind::text) value = base::text::parse_count(node->text);
-    if (!value)
-      refuse(name, *node, "E006",
-             fmt::format(
-                 "{} must be a whole number, or a text with a suffix such as \"4Ki\" or \"14.8T\".",
-                 name));
-    if (*value < low || *value > high)
-      refuse(name, *node, "E007", out_of_range(name, low, high, unit));
-    out = *value;
-  }
+  if (node != nullptr) out = whole(name, *node, low, high, unit);
   keep(info, node, to_toml(out));
+}
+
+std::int64_t Reader::whole(const char *name, const Node &node, std::int64_t low, std::int64_t high,
+                           const std::string &unit) const {
+  std::optional<std::int64_t> value;
+  if (node.kind == Kind::integer) value = node.integer;
+  if (node.kind == Kind::text) value = base::text::parse_count(node.text);
+  if (!value)
+    refuse(name, node, "E006",
+           fmt::format(
+               "{} must be a whole number, or a text with a suffix such as \"4Ki\" or \"14.8T\".",
+               name));
+  if (*value < low || *value > high)
+    refuse(name, node, "E007", out_of_range(name, low, high, unit));
+  return *value;
 }
 
 double Reader::number(const char *name, const Node &node, double low, double high,
@@ -189,6 +192,23 @@ void Reader::key(std::vector<double> &out, const char *name, std::vector<double>
              fmt::format("{} must be a list of numbers, such as [1.0, 2.5].", name));
     out.clear();
     for (const Node &item : node->items) out.push_back(number(name, item, low, high, unit));
+  }
+  keep(info, node, to_toml(out));
+}
+
+void Reader::key(std::vector<std::int64_t> &out, const char *name,
+                 std::vector<std::int64_t> fallback, std::int64_t low, std::int64_t high,
+                 const char *unit, const char *help) {
+  const KeyInfo info{
+      table_, name, "list of whole numbers", to_toml(fallback), range_text(low, high), unit, help};
+  const Node *node = find(name, info);
+  out = std::move(fallback);
+  if (node != nullptr) {
+    if (node->kind != Kind::list)
+      refuse(name, *node, "E006",
+             fmt::format("{} must be a list of whole numbers, such as [4, 5].", name));
+    out.clear();
+    for (const Node &item : node->items) out.push_back(whole(name, item, low, high, unit));
   }
   keep(info, node, to_toml(out));
 }

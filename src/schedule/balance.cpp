@@ -80,15 +80,15 @@ std::vector<int> balance(const std::vector<std::int64_t> &costs, int stages) {
 void check_cut(const std::vector<int> &layers_of_stage, int layers, int stages,
                std::string_view where) {
   const long sum = std::accumulate(layers_of_stage.begin(), layers_of_stage.end(), 0L);
-  const bool positive =
-      std::all_of(layers_of_stage.begin(), layers_of_stage.end(), [](int n) { return n >= 1; });
-  if (positive && sum == layers && layers_of_stage.size() == static_cast<std::size_t>(stages))
+  const bool negative =
+      std::any_of(layers_of_stage.begin(), layers_of_stage.end(), [](int n) { return n < 0; });
+  if (!negative && sum == layers && layers_of_stage.size() == static_cast<std::size_t>(stages))
     return;
   throw base::UserError(
       base::Exit::deck, "E018", where,
       fmt::format("layers of the stages: {}", fmt::join(layers_of_stage, ", ")),
       fmt::format("{} numbers with the sum {} are given; {} stage{} of {} layer{} need one number "
-                  "of at least 1 for each stage, with the sum {}.",
+                  "for each stage, none negative, with the sum {}.",
                   layers_of_stage.size(), sum, stages, stages == 1 ? "" : "s", layers,
                   layers == 1 ? "" : "s", layers));
 }

@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Which layers each stage gets. Stages are runs of consecutive layers, each of at least one. Costs are whole numbers (FLOPs), so
-// that ties are ties on every machine.
+// Which layers each stage gets. Stages are runs of consecutive units: layers, and what else the caller counts as one. Costs are whole
+// numbers (FLOPs), so that ties are ties on every machine.
 #include <cstdint>
 #include <string_view>
 #include <vector>
 
 namespace schedule {
 
-// The number of layers of each stage, first stage first. The most expensive stage is as cheap as can be; of such cuts the most
-// even one (least sum of squares), of these the one whose earliest stages are the longest. What stands before the first layer or
-// behind the last one (embedding, head, MTP modules) belongs into the cost of these. Needs 1 <= stages <= costs.size().
+// The number of units of each stage, at least one, first stage first. The most expensive stage is as cheap as can be; of such cuts the
+// most even one (least sum of squares), of these the one whose earliest stages are the longest. Needs 1 <= stages <= costs.size().
 std::vector<int> balance(const std::vector<std::int64_t> &costs, int stages);
 
-// An explicit list from a deck: UserError E018 unless it has one positive number for each stage and they sum to the layers.
+// An explicit list from a deck: UserError E018 unless it has one number for each stage, none negative, and they sum to the layers.
 void check_cut(const std::vector<int> &layers_of_stage, int layers, int stages,
                std::string_view where);
 

@@ -9,19 +9,24 @@
 
 #include "arch/options.hpp"
 #include "base/text.hpp"
+#include "schedule/balance.hpp"
 #include "train/fingerprint.hpp"
 
 namespace train {
 namespace {
 
 void check_batch(const deck::Deck &deck, const Options &o) {
-  const std::int64_t unit = o.batch.micro_batch * o.parallel.dp *
-                            (o.shards() > 1 ? o.shards() / std::min(o.shards(), o.parallel.dp) : 1);
+  const std::int64_t unit = o.step_unit();
   if (o.batch.global_batch % unit != 0)
     deck.fail("batch", "global_batch", "E020",
-              fmt::format("it must be a multiple of {}: micro_batch ({}) x dp ({}){}", unit,
-                          o.batch.micro_batch, o.parallel.dp,
-                          o.shards() > 1 ? fmt::format(", {} shards", o.shards()) : ""));
+              fmt::format("it must be a multiple of {}: micro_batch ({}) x {}", unit,
+                          o.batch.micro_batch,
+                          o.run.reproducible == Reproducible::any_layout
+                              ? fmt::format("{} shards", o.parallel.shards)
+                              : fmt::format("dp ({}){}", o.parallel.dp,
+                                            o.parallel.schedule == Schedule::dualpipe
+                                                ? " x 2 directions of dualpipe"
+                                                : "")));
   if (o.batch.ramp_tokens > 0 &&
       (o.batch.start == 0 || o.batch.start > o.batch.global_batch || o.batch.start % unit != 0))
     deck.fail("batch", "start", "E021",
@@ -35,6 +40,19 @@ void check_batch(const deck::Deck &deck, const Options &o) {
                           o.dims.mtp_depth + 1));
 }
 
+void check_stages(const deck::Deck &deck, const Options &o) {
+  const auto &p = o.parallel;
+  const int stages = schedule::stages_for(p.schedule, static_cast<int>(p.pp));
+  if (!p.stages.empty())
+    return schedule::check_cut({p.stages.begin(), p.stages.end()}, static_cast<int>(o.dims.layers),
+                               stages, deck.where("parallel", "stages"));
+  if (stages > o.dims.layers)
+    deck.fail("parallel", "pp", "E024",
+              fmt::format("{} layers cannot be shared by {} stages on {} pipeline ranks; "
+                          "parallel.stages may leave some without layers",
+                          o.dims.layers, stages, p.pp));
+}
+
 void check_parallel(const deck::Deck &deck, const Options &o) {
   const auto &p = o.parallel;
   if (p.dp % p.ep != 0)
@@ -45,12 +63,27 @@ void check_parallel(const deck::Deck &deck, const Options &o) {
                           o.dims.experts, p.ep));
   if (!std::has_single_bit(static_cast<std::uint64_t>(p.shards)))
     deck.fail("parallel", "shards", "E023", "it must be a power of two");
-  if (o.shards() > 1 && o.shards() % p.dp != 0)
+  const bool any = o.run.reproducible == Reproducible::any_layout;
+  if (any && p.schedule == Schedule::dualpipe && p.shards % (2 * p.dp) != 0)
+    deck.fail("parallel", "shards", "E023",
+              fmt::format("under any_layout it must be a multiple of dp ({}) x 2 directions of "
+                          "dualpipe",
+                          p.dp));
+  if (any && p.shards % p.dp != 0)
     deck.fail("parallel", "shards", "E023",
               fmt::format("it must be a multiple of dp ({}) under any_layout", p.dp));
-  if (p.pp > o.dims.layers)
-    deck.fail("parallel", "pp", "E024",
-              fmt::format("{} layers cannot be shared by {} pipeline ranks", o.dims.layers, p.pp));
+  check_stages(deck, o);
+}
+
+// Every level of a batch ramp has a program: they are multiples of the unit, between these two.
+void check_schedule(const deck::Deck &deck, const Options &o) {
+  const std::int64_t per_micro_batch = o.batch.micro_batch * o.parallel.dp;
+  const std::int64_t most = o.batch.global_batch,
+                     least = o.batch.ramp_tokens > 0 ? o.batch.start : most;
+  for (const std::int64_t samples : {least, most})
+    schedule::check_numbers(o.parallel.schedule, static_cast<int>(o.parallel.pp),
+                            static_cast<int>(samples / per_micro_batch),
+                            deck.where("parallel", "schedule") + ": [parallel] schedule");
 }
 
 void check_rest(const deck::Deck &deck, const Options &o) {
@@ -103,6 +136,7 @@ Options read_options(deck::Deck &deck) {
   deck.finish();
   check_parallel(deck, o);
   check_batch(deck, o);
+  check_schedule(deck, o);
   check_rest(deck, o);
   check_accepted(deck, o);
   if (o.run.directory.empty())

@@ -12,6 +12,7 @@
 #include "optim/adamw.hpp"
 #include "optim/average.hpp"
 #include "optim/schedule.hpp"
+#include "schedule/program.hpp"
 
 namespace train {
 
@@ -19,7 +20,7 @@ enum class Phase { pretrain };
 enum class Reproducible { same_layout, any_layout };
 enum class Compute { f32, bf16 };
 enum class BadLoss { skip, roll_back, stop };
-enum class Schedule { accumulate, one_f_one_b, zb1p, dualpipe, dualpipev };
+using Schedule = schedule::Kind;
 
 struct RunTable {
   Phase phase = Phase::pretrain;
@@ -72,6 +73,7 @@ struct PrecisionTable {
 struct ParallelTable {
   std::int64_t dp = 1, ep = 1, pp = 1, shards = 8, ranks_per_node = 0;
   Schedule schedule = Schedule::accumulate;
+  std::vector<std::int64_t> stages;
   template <class R> void keys(R &r) {
     r.key(dp, "dp", 1, 1, 1 << 20, "ranks", "data-parallel ranks; ranks in all = dp x pp");
     r.key(
@@ -85,6 +87,9 @@ struct ParallelTable {
               {"dualpipe", Schedule::dualpipe},
               {"dualpipev", Schedule::dualpipev}},
              "order of the micro-batches on the pipeline");
+    r.key(stages, "stages", {}, 0, 1 << 16, "layers",
+          "layers of each stage, in the order of the model (a stage may have none); empty: stages "
+          "of equal cost");
     r.key(shards, "shards", 8, 1, 1 << 12, "shards",
           "virtual data-parallel shards of the law of sums (any_layout); a power of two");
     r.key(ranks_per_node, "ranks_per_node", 0, 0, 1024, "ranks", "0: as the launcher says");
@@ -150,6 +155,13 @@ struct Options {
   // Shards of the law of sums in this run: parallel.shards under any_layout, else 1.
   std::int64_t shards() const {
     return run.reproducible == Reproducible::any_layout ? parallel.shards : 1;
+  }
+  // The samples of every step, those of a ramp too, are a multiple of it: then all ranks, directions and shards have equal shares.
+  std::int64_t step_unit() const {
+    const std::int64_t directions = parallel.schedule == Schedule::dualpipe ? 2 : 1;
+    return batch.micro_batch * (run.reproducible == Reproducible::any_layout
+                                    ? parallel.shards
+                                    : parallel.dp * directions);
   }
 };
 

@@ -6,37 +6,39 @@
 namespace train {
 namespace {
 
-schedule::Kind kind_of(Schedule schedule) {
-  switch (schedule) {
-  case Schedule::accumulate: return schedule::Kind::accumulate;
-  case Schedule::one_f_one_b: return schedule::Kind::one_f_one_b;
-  case Schedule::zb1p: return schedule::Kind::zb1p;
-  case Schedule::dualpipe: return schedule::Kind::dualpipe;
-  case Schedule::dualpipev: return schedule::Kind::dualpipev;
-  }
-  return schedule::Kind::accumulate;
-}
-
-} // namespace
-
-// A tensor's cost is what a token multiplies by it: its elements, of the experts the share that is chosen.
-std::vector<model::Part> cut_into_stages(const arch::Dims &dims, int stages) {
-  std::vector<std::int64_t> cost(static_cast<std::size_t>(dims.layers), 0);
+// Of the layers and of what follows them, by token: a tensor costs its elements, of the experts the share that is chosen, and the core of
+// the attention its products over half a sequence.
+std::vector<std::int64_t> unit_costs(const Options &o) {
+  const arch::Dims &dims = o.dims;
+  const std::int64_t core =
+      dims.heads * (dims.nope + dims.rope + dims.value) * o.batch.sequence / 2;
+  std::vector<std::int64_t> cost(static_cast<std::size_t>(dims.layers), core);
+  // The head multiplies once more for each MTP module.
+  cost.push_back(dims.mtp_depth * (core + dims.vocabulary * dims.model));
   for (const auto &spec : arch::registry(dims)) {
     if (spec.name == "embedding") continue; // read, not multiplied
     const std::int64_t each = spec.sharding == arch::Sharding::experts
                                   ? spec.size() / dims.experts * dims.chosen
                                   : spec.size();
     const bool behind = spec.layer < 0 || spec.layer >= dims.layers;
-    cost[static_cast<std::size_t>(behind ? dims.layers - 1 : spec.layer)] += each;
+    cost[static_cast<std::size_t>(behind ? dims.layers : spec.layer)] += each;
   }
-  // The head multiplies once more for each MTP module.
-  cost.back() += dims.mtp_depth * dims.vocabulary * dims.model;
+  return cost;
+}
+
+} // namespace
+
+std::vector<model::Part> cut_into_stages(const Options &o, int stages) {
+  std::vector<int> layers(o.parallel.stages.begin(), o.parallel.stages.end());
+  if (layers.empty()) {
+    layers = schedule::balance(unit_costs(o), stages);
+    --layers.back(); // what follows the last layer is none
+  }
   std::vector<model::Part> parts;
   tensor::Index first = 0;
-  for (const int layers : schedule::balance(cost, stages)) {
-    parts.push_back({first, first + layers, parts.empty(), false});
-    first += layers;
+  for (const int count : layers) {
+    parts.push_back({first, first + count, parts.empty(), false});
+    first += count;
   }
   parts.back().head = true;
   return parts;
@@ -46,10 +48,10 @@ Ranks::Ranks(const Options &o, comm::Communicator &world) {
   const auto &p = o.parallel;
   mesh_ = comm::make_mesh(world, {static_cast<int>(p.dp), static_cast<int>(p.ep),
                                   static_cast<int>(p.pp), static_cast<int>(p.ranks_per_node)});
-  kind_ = kind_of(p.schedule);
+  kind_ = p.schedule;
   const int pp = mesh_.place.pp, rank = mesh_.place.pp_rank, dp_rank = mesh_.place.dp_rank;
   stages_ = schedule::stages_for(kind_, pp);
-  const auto parts = cut_into_stages(o.dims, stages_);
+  const auto parts = cut_into_stages(o, stages_);
   shape_ = schedule::build(kind_, pp, schedule::whole_pattern(kind_, pp), o.deck_name);
   share_.ep = mesh_.place.ep, share_.ep_rank = mesh_.place.ep_rank;
   for (int c = 0; c < shape_.chunks; ++c) {

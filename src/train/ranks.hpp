@@ -58,7 +58,8 @@ private:
   std::vector<std::unique_ptr<comm::Communicator>> replicas_;
 };
 
-// Layers of each stage, of equal cost as far as can be; embedding, head and MTP modules count.
-std::vector<model::Part> cut_into_stages(const arch::Dims &dims, int stages);
+// What each stage holds: parallel.stages, or runs of equal cost as far as can be. What follows the last layer (head, MTP modules) counts
+// as one more unit, which may have the last stage to itself.
+std::vector<model::Part> cut_into_stages(const Options &options, int stages);
 
 } // namespace train

@@ -237,9 +237,9 @@ template <class A> void Trainer<A>::read_loads(StepReport &report) {
 
 template <class A> StepReport Trainer<A>::step() {
   auto &c = state_.counters;
-  const std::int64_t unit = options_.batch.micro_batch * options_.shards();
-  const std::int64_t count = optim::batch_at(options_.batch.start, options_.batch.global_batch,
-                                             options_.batch.ramp_tokens, unit, c.tokens);
+  const std::int64_t count =
+      optim::batch_at(options_.batch.start, options_.batch.global_batch, options_.batch.ramp_tokens,
+                      options_.step_unit(), c.tokens);
   StepReport report;
   const auto samples = draw(count);
   report.first_sample = c.cursor.next_sample - count, report.samples = count;

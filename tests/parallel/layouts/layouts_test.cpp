@@ -68,6 +68,26 @@ TEST(Layouts, Pipelines) {
   expect_same(kFive, layouts);
 }
 
+// Stages by a list: some have no layers, wherever they stand.
+TEST(Layouts, ListedStages) {
+  const auto listed = [](int pp, const char *schedule, const char *stages) {
+    return with(pipeline(pp, schedule), {fmt::format("parallel.stages={}", stages)});
+  };
+  expect_same(kFive, {{2, listed(2, "1f1b", "[5,0]")},
+                      {4, listed(4, "zb1p", "[0,3,0,2]")},
+                      {4, listed(4, "dualpipe", "[2,0,3,0]")},
+                      {2, listed(2, "dualpipev", "[0,4,0,1]")}});
+}
+
+// Fewer micro-batches than the whole pattern of DualPipe needs: 4 on 4 ranks, 2 and 6 (a ramp) on 2 and 4.
+TEST(Layouts, FewMicroBatches) {
+  const Words few = {"parallel.shards=4", "batch.global_batch=4"};
+  expect_same(with(kFive, few), {{4, pipeline(4, "dualpipe")}, {2, pipeline(2, "dualpipev")}});
+  const Words ramp = {"parallel.shards=2", "batch.global_batch=6", "batch.start=2",
+                      "batch.ramp_tokens=800"};
+  expect_same(with(kFive, ramp), {{4, pipeline(4, "dualpipe")}, {2, pipeline(2, "dualpipe")}});
+}
+
 TEST(Layouts, EverythingTogether) {
   expect_same(kFive, {{4, pipeline(2, "dualpipe", 2, 2)}, {8, pipeline(2, "dualpipe", 4, 2)}});
 }

@@ -320,6 +320,15 @@ TEST(DeckErrors, Files) {
   std::filesystem::remove(big);
 }
 
+TEST(DeckErrors, ListsOfWholeNumbers) {
+  const std::string text = kRun + "[batch]\nstages = ";
+  EXPECT_NE(error_of(text + "[1, 2.0]\n").find("E006"), std::string::npos);
+  EXPECT_NE(error_of(text + "4\n").find("a list of whole numbers, such as [4, 5]"),
+            std::string::npos);
+  EXPECT_NE(error_of(text + "[4, -1]\n").find("0 to 4,096"), std::string::npos);
+  EXPECT_EQ(error_of(text + "[]\n"), "");
+}
+
 // Whatever the bytes, a deck is read or refused by an error of its own.
 TEST(DeckErrors, DamagedTextIsReadOrRefused) {
   const std::string whole = kRun + "tags = ['a', \"b\"]\nlimit = '6h'\n[batch]\nsequence = '4Ki'\n"

@@ -33,6 +33,7 @@ struct BatchOptions {
   std::int64_t sequence, micro_batch, seed;
   double rate;
   std::vector<double> betas;
+  std::vector<std::int64_t> stages;
   template <class R> void keys(R &r) {
     r.key(sequence, "sequence", 4096, 16, 1 << 20, "tokens", "tokens in one packed sequence");
     r.key(micro_batch, "micro_batch", 1, 1, 4096, "sequences", "sequences in one pass");
@@ -40,6 +41,7 @@ struct BatchOptions {
           std::numeric_limits<std::int64_t>::max(), "", "seed");
     r.key(rate, "rate", 0.1, -1.0, 1.0, "", "some rate");
     r.key(betas, "betas", {0.9, 0.95}, 0.0, 1.0, "", "decays");
+    r.key(stages, "stages", {2, 3}, 0, 4096, "layers", "layers of each stage");
   }
 };
 

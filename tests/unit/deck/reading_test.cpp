@@ -19,6 +19,7 @@ TEST(Deck, DefaultsStandWhereNothingIsSaid) {
   EXPECT_EQ(all.run.mode, Mode::exact);
   EXPECT_EQ(all.batch.sequence, 4096);
   EXPECT_EQ(all.batch.betas, (std::vector<double>{0.9, 0.95}));
+  EXPECT_EQ(all.batch.stages, (std::vector<std::int64_t>{2, 3}));
   EXPECT_TRUE(all.sources.empty());
 }
 
@@ -35,6 +36,7 @@ micro_batch = 0x10
 seed = -9223372036854775808
 rate = 1
 betas = [0, 1.0]
+stages = [0, "4Ki", 1]
 [data.split]
 path = "s"
 [[data.source]]
@@ -52,6 +54,7 @@ weight = "2.5k"
   EXPECT_EQ(all.batch.seed, std::numeric_limits<std::int64_t>::min());
   EXPECT_EQ(all.batch.rate, 1.0); // a whole number where a number is wanted
   EXPECT_EQ(all.batch.betas, (std::vector<double>{0, 1}));
+  EXPECT_EQ(all.batch.stages, (std::vector<std::int64_t>{0, 4096, 1}));
   EXPECT_EQ(all.split.path, "s");
   ASSERT_EQ(all.sources.size(), 2U);
   EXPECT_EQ(all.sources[0].path, "one");
@@ -158,11 +161,12 @@ TEST(Provenance, UnknownKeysOfARestartAreNamedNotRefused) {
 }
 
 TEST(ResolvedToml, GivesTheSameRun) {
-  const std::string text = "[run]\nname = \"q\\\"uo\\\\te\\n\\u0001 \xC3\xA9\"\nlimit = \"1.5h\"\n"
-                           "tags = [\"a,b\", \"]\"]\nmode = \"fast\"\n"
-                           "[batch]\nrate = 0.30000000000000004\nseed = 9223372036854775807\n"
-                           "betas = [1e-300, 0.1]\nsequence = \"1Mi\"\n[data.split]\npath = 'x'\n"
-                           "[[data.source]]\npath = '1'\n[[data.source]]\npath = '2'\nweight = 3\n";
+  const std::string text =
+      "[run]\nname = \"q\\\"uo\\\\te\\n\\u0001 \xC3\xA9\"\nlimit = \"1.5h\"\n"
+      "tags = [\"a,b\", \"]\"]\nmode = \"fast\"\n"
+      "[batch]\nrate = 0.30000000000000004\nseed = 9223372036854775807\n"
+      "betas = [1e-300, 0.1]\nstages = []\nsequence = \"1Mi\"\n[data.split]\npath = 'x'\n"
+      "[[data.source]]\npath = '1'\n[[data.source]]\npath = '2'\nweight = 3\n";
   Deck deck = Deck::parse(text, "a.toml", {"batch.micro_batch=3"});
   All first, second;
   read_all(deck, first);
@@ -179,6 +183,7 @@ TEST(ResolvedToml, GivesTheSameRun) {
   EXPECT_EQ(second.run.tags, first.run.tags);
   EXPECT_EQ(second.batch.rate, 0.30000000000000004);
   EXPECT_EQ(second.batch.betas, first.batch.betas);
+  EXPECT_TRUE(second.batch.stages.empty());
   EXPECT_EQ(second.batch.seed, std::numeric_limits<std::int64_t>::max());
   EXPECT_EQ(second.sources.at(1).weight, 3);
 }
@@ -199,7 +204,7 @@ TEST(Explain, ShowsEveryKey) {
 
 TEST(Declare, NeedsNoDeck) {
   const std::vector<deck::KeyInfo> keys = deck::declare<BatchOptions>("batch");
-  ASSERT_EQ(keys.size(), 5U);
+  ASSERT_EQ(keys.size(), 6U);
   EXPECT_EQ(keys[0].table, "batch");
   EXPECT_EQ(keys[0].name, "sequence");
   EXPECT_EQ(keys[0].fallback, "4096");

@@ -93,7 +93,8 @@ TEST(ScheduleBalance, DeepSeekV3In16Stages) {
 
 TEST(ScheduleBalance, ExplicitList) {
   EXPECT_NO_THROW(schedule::check_cut({2, 3}, 5, 2, "a.toml:3"));
-  for (const Cut &cut : {Cut{2, 2}, Cut{5}, Cut{0, 5}, Cut{6, -1}, Cut{}, Cut{1, 2, 2}}) {
+  EXPECT_NO_THROW(schedule::check_cut({0, 5, 0}, 5, 3, "a.toml:3"));
+  for (const Cut &cut : {Cut{2, 2}, Cut{5}, Cut{0, 4}, Cut{6, -1}, Cut{}, Cut{1, 2, 2}}) {
     try {
       schedule::check_cut(cut, 5, 2, "a.toml:3");
       FAIL() << cut.size();

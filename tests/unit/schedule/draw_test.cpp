@@ -118,6 +118,23 @@ TEST(ScheduleDocs, DrawingsAreOurs) {
   EXPECT_EQ(read("pictures/schedule_dualpipev.svg"), svg(Kind::dualpipev, 4, 10));
 }
 
+// The table of bubbles that helps to choose a layout.
+TEST(ScheduleDocs, BubblesAreOurs) {
+  std::ifstream file(HADAL_SOURCE_DIR "/docs/parallelism.md");
+  const std::string page(std::istreambuf_iterator<char>(file), {});
+  Costs costs;
+  costs.stages = {{1, 1, 1, 3}};
+  for (const Kind kind : {Kind::one_f_one_b, Kind::zb1p, Kind::dualpipe, Kind::dualpipev})
+    for (const int ranks : {4, 8, 16}) {
+      std::string row = fmt::format("| {} | {} |", schedule::word(kind), ranks);
+      for (const int each : {1, 2, 4, 8}) {
+        const auto line = simulate(build(kind, ranks, each * ranks), costs);
+        row += fmt::format(" {:.0f} % |", 100 * line.largest_bubble() / line.makespan);
+      }
+      EXPECT_NE(page.find(row + "\n"), std::string::npos) << row;
+    }
+}
+
 TEST(ScheduleSvg, LongTimelinesKeepABound) {
   const std::string picture = svg(Kind::dualpipe, 4, 2000);
   const std::string width = picture.substr(picture.find("width=\"") + 7, 6);

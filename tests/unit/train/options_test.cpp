@@ -2,6 +2,7 @@
 // Keys that contradict each other: number, place, and what the text says.
 #include <gtest/gtest.h>
 
+#include "schedule/check.hpp"
 #include "train/options.hpp"
 
 namespace {
@@ -34,6 +35,23 @@ const std::vector<Wrong> kWrong = {
      "multiple of dp (3)"},
     {"[model]\nlayers = 4\ndense_layers = 1\n[parallel]\npp = 5\n", "E024", 8,
      "4 layers cannot be shared by 5"},
+    {"[model]\nlayers = 6\n[parallel]\npp = 4\nschedule = 'dualpipev'\n", "E024", 7,
+     "6 layers cannot be shared by 8 stages on 4"},
+    {"[parallel]\npp = 2\n", "E015", 0, "accumulate on 2 ranks", {"parallel.schedule=accumulate"}},
+    {"[parallel]\npp = 3\nschedule = 'dualpipe'\n", "E015", 6, "the ranks must be even"},
+    {"[model]\nlayers = 4\n[parallel]\npp = 2\nstages = [2, 1]\nschedule = '1f1b'\n", "E018", 8,
+     "2 numbers with the sum 3"},
+    {"[model]\nlayers = 4\n[parallel]\npp = 2\nstages = [2, 2]\nschedule = 'dualpipev'\n", "E018",
+     8, "4 stages of 4 layers"},
+    {"[batch]\nglobal_batch = 10\n[parallel]\npp = 2\ndp = 2\nschedule = 'dualpipe'\n", "E020", 5,
+     "a multiple of 4: micro_batch (1) x dp (2) x 2 directions of dualpipe"},
+    {"[batch]\nstart = 6\nramp_tokens = 9\n[parallel]\npp = 2\ndp = 2\nschedule = 'dualpipe'\n",
+     "E021", 5, "multiples of 4"},
+    {"[run]\nreproducible = 'any_layout'\n[parallel]\npp = 2\ndp = 8\nschedule = 'dualpipe'\n",
+     "E023",
+     0,
+     "dp (8) x 2 directions",
+     {"parallel.shards=8"}},
     {"[rate]\ntail_tokens = 5\n", "E025", 5, "cosine_tokens"},
     {"[rate]\npeak = 1e-4\ncosine_tokens = 9\nfinal = 2e-4\n", "E025", 7, "peak (0.0001)"},
     {"[train]\non_bad_loss = 'roll_back'\n", "E026", 5, "checkpoint.every"},
@@ -87,6 +105,44 @@ TEST(Options, ShardsCountUnderAnyLayoutOnly) {
   deck::Deck deck = deck::Deck::parse(
       kSource + "[run]\nreproducible = 'any_layout'\n[parallel]\nshards = 4\n", "a.toml");
   EXPECT_EQ(train::read_options(deck).shards(), 4);
+}
+
+// DeepSeek-V3's ramp begins with 24 micro-batches on 16 ranks of DualPipe, whose whole pattern needs 32: every level has a program.
+TEST(Options, EveryLevelOfThePublishedRampHasAProgram) {
+  deck::Deck deck = deck::Deck::read(HADAL_SOURCE_DIR "/input/pretrain/deepseek_v3.toml");
+  const auto o = train::read_options(deck);
+  EXPECT_EQ(o.step_unit(), 256); // 128 data-parallel ranks x 2 directions
+  std::vector<std::int64_t> levels;
+  for (std::int64_t tokens = 0; levels.empty() || levels.back() < o.batch.global_batch;) {
+    const std::int64_t samples = optim::batch_at(o.batch.start, o.batch.global_batch,
+                                                 o.batch.ramp_tokens, o.step_unit(), tokens);
+    tokens += samples * o.batch.sequence;
+    if (!levels.empty() && levels.back() == samples) continue;
+    levels.push_back(samples);
+    ASSERT_EQ(samples % o.parallel.dp, 0);
+    const auto program =
+        schedule::build(o.parallel.schedule, 16, static_cast<int>(samples / o.parallel.dp));
+    const auto verdict = schedule::check(program);
+    EXPECT_TRUE(verdict.ok()) << samples << ": " << verdict.faults.front();
+  }
+  EXPECT_EQ(levels.front(), 3072);
+  EXPECT_EQ(levels.back(), 15360);
+  EXPECT_EQ(levels.size(), 49U); // in steps of 256
+}
+
+// Every level of a ramp is divisible among ranks, directions and shards.
+TEST(Options, UnitOfAStep) {
+  const auto unit = [](const std::string &text) {
+    deck::Deck deck = deck::Deck::parse(kSource + text, "a.toml");
+    return train::read_options(deck).step_unit();
+  };
+  const std::string batch = "[batch]\nglobal_batch = 64\nmicro_batch = 2\n[parallel]\n";
+  EXPECT_EQ(unit(batch), 2);
+  EXPECT_EQ(unit(batch + "dp = 4\n"), 8);
+  EXPECT_EQ(unit(batch + "dp = 4\npp = 2\nschedule = 'dualpipe'\n"), 16);
+  const std::string any = "[run]\nreproducible = 'any_layout'\n";
+  EXPECT_EQ(unit(any + batch), 16); // 8 shards, on every layout
+  EXPECT_EQ(unit(any + batch + "dp = 4\npp = 2\nschedule = 'dualpipe'\n"), 16);
 }
 
 TEST(Options, UnknownKeysAreRefused) {
