@@ -101,6 +101,29 @@ class ReportTest(unittest.TestCase):
         self.assertIn("1 line that cannot be read", text)
         self.assertIn("cut off", text)
 
+    def test_traced_step(self):
+        synthetic.write(self.run_folder, steps=10)
+        synthetic.write_trace(self.run_folder, 20)
+        with open(self.run_folder / "run.log", "a") as log:
+            log.write("2026-11-23T12:00:00Z info communication hidden: 83 %\n")
+        code, text = report(self.run_folder)
+        self.assertEqual(code, 0, text)
+        self.assertIn("traced_step", self.pictures())
+        self.assertIn("hidden: 83 %; 97 % in the traced steps", text)  # 66 of 2550 us are waited for
+        page = (self.run_folder / "report/index.html").read_text()
+        self.assertIn("97 % of the time in which a message was under way", page)
+
+    def test_damaged_traces(self):
+        synthetic.write(self.run_folder, steps=10)
+        synthetic.write_trace(self.run_folder, 3)
+        whole = (self.run_folder / "trace/rank-00001.json").read_text()
+        (self.run_folder / "trace/rank-00001.json").write_text(whole[: len(whole) // 2])
+        (self.run_folder / "trace/rank-00002.json").write_text('{"otherData":{"rank":2,"in_flight_seconds":0,"exposed_seconds":0},"traceEvents":[]}')
+        code, text = report(self.run_folder)
+        self.assertEqual(code, 0, text)
+        self.assertIn("trace/rank-00001.json: cannot be read", text)
+        self.assertIn("traced_step", self.pictures())
+
     def test_many_layers(self):
         synthetic.write(self.run_folder, steps=40, layers=14, experts=64)
         self.assertEqual(report(self.run_folder)[0], 0)

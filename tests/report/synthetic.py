@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes a run directory such as the program leaves it, with made-up numbers: for the tests of tools/report."""
+import json
 import math
 import random
 from pathlib import Path
@@ -49,6 +50,43 @@ def write(folder, steps=600, layers=4, experts=16, back_at=(), seed=1, sources=N
     (folder / "baselines.csv").write_text("name,bits_per_byte\ngzip -9,2.31\nbzip2 -9,1.93\nxz -9,2.02\n")
     (folder / "deck.toml").write_text("[run]\nphase = \"pretrain\"  # <made up>\n")
     (folder / "run.log").write_text("2026-11-23T12:00:00Z info restart from checkpoints/step-00000300 (step 300, state hash 00)\nstopped: all steps done | state hash 0123456789abcdef0123456789abcdef\n")
+
+
+def trace_of(rank, pairs=6, layers=3):
+    """A rank's traced steps (two of them): lone passes, then pairs whose passes take turns; messages of which a part is waited for."""
+    events = [{"ph": "M", "name": "process_name", "pid": rank, "tid": 0, "args": {"name": f"rank {rank}"}}]
+    events += [{"ph": "M", "name": "thread_name", "pid": rank, "tid": tid, "args": {"name": name}} for tid, name in ((1, "compute"), (101, "waiting"), (201, "communication"), (202, "communication 2"))]
+
+    def add(lane, tid, name, begin, duration, **arguments):
+        events.append({"ph": "X", "name": name, "cat": lane, "pid": rank, "tid": tid, "ts": round(begin, 3), "dur": round(duration, 3), "args": arguments})
+
+    at = 40.0 * rank
+    for _ in range(2):
+        start = at
+        for layer in range(layers):
+            add("compute", 1, "attention F", at, 50, micro_batch=0, layer=layer)
+            add("compute", 1, "experts F", at + 60, 40, micro_batch=0, layer=layer)
+            at += 100
+        for pair in range(pairs):
+            for layer in range(layers):
+                for name, length in (("attention F", 30), ("experts B", 40), ("experts W", 20), ("experts F", 30), ("attention B", 50), ("attention W", 20)):
+                    add("compute", 1, name, at, length, micro_batch=pair, layer=layer)
+                    at += length
+                add("communication", 201, "dispatch F", at - 160, 100, micro_batch=pair, layer=layer, bytes=4096)
+                add("communication", 202, "combine B", at - 100, 80, micro_batch=pair, layer=layer, bytes=4096)
+                add("waiting", 101, "dispatch F", at - 62, 2)
+        add("communication", 201, "activation", at, 30, micro_batch=9, bytes=9)
+        add("waiting", 101, "activation", at, 30)
+        at += 30
+        add("compute", 1, "step", start, at - start)
+    flight, wait = 2e-6 * (pairs * layers * 140 + 30), 2e-6 * (pairs * layers * 2 + 30)
+    return {"displayTimeUnit": "ms", "otherData": {"rank": rank, "in_flight_seconds": flight, "exposed_seconds": wait}, "traceEvents": events}
+
+
+def write_trace(folder, ranks):
+    (folder / "trace").mkdir(parents=True, exist_ok=True)
+    for rank in range(ranks):
+        (folder / f"trace/rank-{rank:05}.json").write_text(json.dumps(trace_of(rank)))
 
 
 if __name__ == "__main__":

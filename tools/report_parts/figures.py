@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from . import trace
+
 BLUE, ORANGE, GREEN, RED, VIOLET, GREY = "#0b6fb8", "#d95f02", "#1b8a5a", "#c8304b", "#7a5195", "#6b7280"
 CYCLE = [BLUE, ORANGE, GREEN, VIOLET, RED, "#a6761d", "#17a2b8", GREY]
 SUFFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -318,6 +320,17 @@ def expert_load(run, width):
     return LoadMap(run), "Token copies sent to each expert, relative to the mean of its layer. Red: more than its share; blue: less."
 
 
+def traced_step(run, width):
+    begin, end = trace.last_step(run.trace)
+    if end <= begin:
+        return None
+    share, window = trace.hidden_share(run.trace), trace.busiest_window(run.trace, begin, end)
+    caption = f"The last traced step, {end - begin:.1f} ms. Upper half of a rank: its work; lower half: messages under way."
+    if share is not None:
+        caption += f" {100 * share:.0f} % of the time in which a message was under way its rank did not wait."
+    return trace.StepBoard(run.trace, begin, end, window), caption
+
+
 # File name, title on the page, picture.
 ALL = (
     ("loss", "Loss", losses),
@@ -328,4 +341,5 @@ ALL = (
     ("violation", "Balance of the experts", violation),
     ("expert_load", "Load of the experts", expert_load),
     ("sources", "Tokens by source", tokens_by_source),
+    ("traced_step", "One step, rank by rank", traced_step),
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads what a run tells of itself: history.csv, expert_load.csv, baselines.csv, run.log (docs/history.md).
+"""Reads what a run tells of itself: history.csv, expert_load.csv, baselines.csv, run.log, trace/ (docs/history.md).
 
 Runs are interrupted, restarted and rolled back: a row supersedes all rows before it in the file with the same or a later
 step. A last line that was cut off in the middle is left out. Columns are found by name, so that older and newer files can
@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
+from . import trace
 
 
 class Fault(Exception):
@@ -27,6 +29,8 @@ class Run:
     baselines: list = field(default_factory=list)  # (name, bits per byte)
     restarts: list = field(default_factory=list)  # steps
     stopped: str = ""
+    hidden: str = ""  # share of the messages' time, of the whole run
+    trace: list = field(default_factory=list)  # ranks of the traced steps
     deck: str = ""
     notes: list = field(default_factory=list)  # what was left out, for the reader
 
@@ -141,10 +145,10 @@ def read_lines_with_rest(path):
 
 
 def read_log(path):
-    """Steps at which the run was restarted, and the last line that says why it stopped."""
+    """Steps at which the run was restarted, the last line that says why it stopped, and the last that says what was hidden."""
     if not path.exists():
-        return [], ""
-    restarts, stopped = [], ""
+        return [], "", ""
+    restarts, stopped, hidden = [], "", ""
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         if match := re.search(r"restart from .*\(step (\d+)", line):
             restarts.append(int(match.group(1)))
@@ -152,7 +156,9 @@ def read_log(path):
             restarts.append(int(match.group(1)))
         if match := re.search(r"stopped: (.*)", line):
             stopped = match.group(1).strip()
-    return restarts, stopped
+        if match := re.search(r"communication hidden: (.*)", line):
+            hidden = match.group(1).strip()
+    return restarts, stopped, hidden
 
 
 def read_run(place):
@@ -170,7 +176,7 @@ def read_run(place):
     if not rows:
         raise Fault(f"{path}: has no rows yet. The first one appears after the first step.")
     columns = {name: np.array([row.get(name, float("nan")) for row in rows]) for name in names}
-    restarts, stopped = read_log(folder / "run.log")
+    restarts, stopped, hidden = read_log(folder / "run.log")
     first, last = columns["step"][0], columns["step"][-1]
     deck = folder / "deck.toml"
     return Run(
@@ -183,6 +189,8 @@ def read_run(place):
         baselines=read_baselines(folder / "baselines.csv", notes),
         restarts=sorted({step for step in restarts + back if first <= step < last}),
         stopped=stopped,
+        hidden=hidden,
+        trace=trace.read(folder, notes),
         deck=deck.read_text(encoding="utf-8", errors="replace") if deck.exists() else "",
         notes=notes,
     )

@@ -5,6 +5,8 @@ import html
 
 import numpy as np
 
+from . import trace
+
 STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #1f2937; background: #f9fafb; margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 60rem; }
@@ -41,6 +43,11 @@ def facts(run, short):
         rows.append(("time in steps", f"{np.nansum(run['step_seconds']) / 60:.1f} min"))
     if run.has("memory_bytes"):
         rows.append(("memory", f"{np.nanmax(run['memory_bytes']) / 2**30:.2f} GiB at most"))
+    traced = trace.hidden_share(run.trace)
+    if run.hidden or traced is not None:
+        parts = [run.hidden] if run.hidden else []
+        parts += [f"{100 * traced:.0f} % in the traced steps"] if traced is not None else []
+        rows.append(("communication", "hidden: " + "; ".join(parts)))
     if run.has("skipped") and np.nansum(run["skipped"]) > 0:
         rows.append(("skipped steps", f"{int(np.nansum(run['skipped']))}"))
     if run.stopped:
