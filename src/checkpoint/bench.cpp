@@ -6,12 +6,14 @@
 #include <cstring>
 #include <fcntl.h>
 #include <functional>
+#include <memory>
 #include <unistd.h>
 
 #include <fmt/format.h>
 
 #include "base/clock.hpp"
 #include "base/text.hpp"
+#include "checkpoint/block_hashes.hpp"
 #include "checkpoint/checkpoint.hpp"
 #include "checkpoint/places.hpp"
 
@@ -59,27 +61,34 @@ struct Row {
   double best = 1e300;
 };
 
-// Matrices of 4 MiB, as a model of middle size has them.
-std::vector<Section> sections_of(char *data, std::size_t bytes) {
+constexpr std::size_t kPiece = std::size_t{1} << 22;
+
+// Matrices of 4 MiB, as a model of middle size has them; of many writers each has a piece of every matrix. data null: the whole.
+std::vector<Section> sections_of(const Company &c, char *data, std::size_t bytes) {
   Section weights;
   weights.name = "weights";
-  constexpr std::size_t kTensor = std::size_t{1} << 22;
-  for (std::size_t first = 0; first + kTensor <= bytes; first += kTensor)
-    weights.items.push_back(Item{fmt::format("layers.{}.w", first / kTensor),
-                                 {1024, kTensor / 4096},
-                                 Type::f32,
-                                 data + first});
+  const std::int64_t rows = 1024 * c.writers, elements = kPiece / sizeof(float);
+  for (std::size_t first = 0; first + kPiece <= bytes; first += kPiece) {
+    Item item{fmt::format("layers.{}.w", first / kPiece),
+              {rows, elements / 1024},
+              Type::f32,
+              data ? data + first : nullptr};
+    if (data && c.writers > 1) item.first = c.writer * elements, item.count = elements;
+    weights.items.push_back(std::move(item));
+  }
   return {weights};
 }
 
-std::string table(const std::vector<Row> &rows, std::size_t bytes, const fs::path &directory) {
-  std::string text =
-      fmt::format("{} in {}, best of the repeats; files lie in the page cache when they are read\n",
-                  base::text::bytes(static_cast<std::int64_t>(bytes)), directory.string());
-  text += fmt::format("{:<44} {:>9} {:>9}  {}\n", "", "s", "GB/s", "of the limit");
+std::string table(const std::vector<Row> &rows, std::size_t bytes, const BenchOptions &o) {
+  const int writers = o.company.writers;
+  std::string text = fmt::format(
+      "{} in {}{}, best of {}; files lie in the page cache when they are read\n",
+      base::text::bytes(static_cast<std::int64_t>(bytes)), o.directory.parent_path().string(),
+      writers > 1 ? fmt::format(", {} writers", writers) : "", o.repeats);
+  text += fmt::format("{:<56} {:>9} {:>9}  {}\n", "", "s", "GB/s", "of the limit");
   for (const Row &row : rows) {
     const Row &limit = rows[row.against];
-    text += fmt::format("{:<44} {:>9.4f} {:>9.2f}  {}\n", row.name, row.best,
+    text += fmt::format("{:<56} {:>9.4f} {:>9.2f}  {}\n", row.name, row.best,
                         static_cast<double>(bytes) / row.best / 1e9,
                         &limit == &row ? std::string("(limit)")
                                        : fmt::format("{:.0f} %", 100 * limit.best / row.best));
@@ -87,61 +96,115 @@ std::string table(const std::vector<Row> &rows, std::size_t bytes, const fs::pat
   return text;
 }
 
+// The folder of the bench, for as long as anybody needs it.
+class Place {
+public:
+  Place(const fs::path &path, const Company &company) : path_(path), company_(company) {
+    std::error_code error;
+    fs::create_directories(path_, error);
+    if (error)
+      throw UserError(Exit::checkpoint, "E201", path_.string(), error.message(),
+                      "Give a folder that can be written (--directory).");
+    company_.meet();
+  }
+  ~Place() {
+    std::error_code error;
+    if (company_.writer == 0) fs::remove_all(path_, error);
+  }
+  Place(const Place &) = delete;
+
+private:
+  const fs::path &path_;
+  const Company &company_;
+};
+
+// What is copied, to where, and how.
+struct Bench {
+  const BenchOptions &o;
+  const Company &c = o.company;
+  std::size_t bytes; // of this writer
+  std::vector<char> data = std::vector<char>(bytes), copy = std::vector<char>(bytes);
+  std::vector<Section> sections = sections_of(c, data.data(), bytes),
+                       back = sections_of(c, copy.data(), bytes);
+  fs::path plain = o.directory / fmt::format("plain-{}", c.writer),
+           checkpoints = o.directory / "checkpoints";
+  std::string hash = {};
+  std::int64_t step = 0;
+
+  std::vector<Row> rows(Writer &writer);
+  void write(Writer &writer);
+  void read();
+};
+
+void Bench::write(Writer &writer) {
+  Snapshot s;
+  s.step = ++step, s.sections = sections;
+  if (c.writers == 1) {
+    s.state_hash = hash;
+  } else {
+    s.whole = sections_of(c, nullptr, bytes);
+    s.attempt = fmt::format("bench-{}", step);
+  }
+  writer.start(std::move(s));
+  writer.wait();
+}
+
+void Bench::read() {
+  const fs::path at = checkpoints / step_name(step);
+  const Reader reader = c.writers == 1 ? Reader::open(at) : Reader::open_verified(at);
+  reader.read("weights", back[0].items);
+}
+
+std::vector<Row> Bench::rows(Writer &writer) {
+  const bool many = c.writers > 1;
+  return {
+      {"copy in memory (the stall of the training)",
+       [this] { std::memcpy(copy.data(), data.data(), bytes); }, 0},
+      {"state hash",
+       [this, many] { hash = many ? BlockHashes::of(sections) : state_hash(sections); }, 0},
+      {many ? "plain files, one for each: write, fsync" : "plain file: write, fsync",
+       [this] { write_plain(plain, data.data(), bytes); }, 2},
+      {many ? "checkpoint of all: write, fsync, hash, checksums, seal"
+            : "checkpoint: write, fsync, checksums, seal",
+       [this, &writer] { write(writer); }, 2},
+      {many ? "plain files: read" : "plain file: read",
+       [this] { read_plain(plain, copy.data(), bytes); }, 4},
+      {many ? "checkpoint of all: verify, read one's own" : "checkpoint: verify, read",
+       [this] { read(); }, 4},
+  };
+}
+
 } // namespace
 
 std::string bench(const BenchOptions &options) {
-  const std::size_t bytes = std::max<std::size_t>(1, static_cast<std::size_t>(options.bytes) >> 22)
-                            << 22;
-  const fs::path place = options.directory / fmt::format("hadal-bench-{}", ::getpid());
-  struct Guard {
-    const fs::path &place;
-    ~Guard() {
-      std::error_code error;
-      fs::remove_all(place, error);
-    }
-  } guard{place};
-  std::error_code error;
-  fs::create_directories(place, error);
-  if (error)
-    throw UserError(Exit::checkpoint, "E201", place.string(), error.message(),
-                    "Give a folder that can be written (--directory).");
-  std::vector<char> data(bytes), copy(bytes);
-  for (std::size_t i = 0; i < bytes; ++i)
-    data[i] = static_cast<char>((i * 0x9e3779b97f4a7c15U) >> 56);
-  const fs::path plain = place / "plain";
-  auto sections = sections_of(data.data(), bytes), back = sections_of(copy.data(), bytes);
-  std::string hash;
-  std::int64_t step = 0;
-  Writer writer({place / "checkpoints", 1, 0});
-  std::vector<Row> rows = {
-      {"copy in memory (the stall of the training)",
-       [&] { std::memcpy(copy.data(), data.data(), bytes); }, 0},
-      {"state hash", [&] { hash = state_hash(sections); }, 0},
-      {"plain file: write, fsync", [&] { write_plain(plain, data.data(), bytes); }, 2},
-      {"checkpoint: write, fsync, checksums, seal",
-       [&] {
-         Snapshot s;
-         s.step = ++step, s.sections = sections, s.state_hash = hash;
-         writer.start(std::move(s));
-         writer.wait();
-       },
-       2},
-      {"plain file: read", [&] { read_plain(plain, copy.data(), bytes); }, 4},
-      {"checkpoint: verify, read",
-       [&] {
-         Reader::open(place / "checkpoints" / step_name(step)).read("weights", back[0].items);
-       },
-       4},
+  const Company &c = options.company;
+  const std::size_t pieces = std::max<std::size_t>(
+      1, static_cast<std::size_t>(options.bytes) / kPiece / static_cast<std::size_t>(c.writers));
+  const Place place(options.directory, c);
+  Bench b{.o = options, .bytes = pieces * kPiece};
+  for (std::size_t i = 0; i < b.bytes; ++i)
+    b.data[i] = static_cast<char>(
+        ((i + static_cast<std::size_t>(c.writer) * b.bytes) * 0x9e3779b97f4a7c15U) >> 56);
+  std::unique_ptr<Writer> writer;
+  const auto make = [&] {
+    WriterOptions w{b.checkpoints, 1, 0};
+    w.writer = c.writer, w.writers = c.writers;
+    writer = std::make_unique<Writer>(w);
   };
+  if (c.writer == 0) make(); // before the others, as the trainer does
+  c.meet();
+  if (!writer) make();
+  std::vector<Row> rows = b.rows(*writer);
   for (int i = 0; i < options.repeats; ++i)
     for (Row &row : rows) {
+      c.meet();
       const base::Stopwatch watch;
       row.act();
-      row.best = std::min(row.best, watch.seconds());
+      row.best = std::min(row.best, c.largest(watch.seconds()));
     }
-  HADAL_CHECK(std::memcmp(copy.data(), data.data(), bytes) == 0,
-              "the bytes read are others than those written");
-  return table(rows, bytes, options.directory);
+  HADAL_CHECK(b.copy == b.data, "the bytes read are others than those written");
+  c.meet();
+  return table(rows, b.bytes * static_cast<std::size_t>(c.writers), options);
 }
 
 } // namespace checkpoint

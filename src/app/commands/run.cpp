@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "app/commands/run.hpp"
 
-#include <chrono>
 #include <cstdio>
-#include <thread>
 
 #include <fmt/format.h>
 
-#include "app/kokkos_session.hpp"
+#include "app/on_ranks.hpp"
 #include "arch/counts.hpp"
-#include "base/log.hpp"
 #include "base/text.hpp"
 #include "checkpoint/checkpoint.hpp"
-#include "comm/session.hpp"
 #include "train/continuing.hpp"
 #include "train/history.hpp"
 #include "train/pretrain.hpp"
@@ -48,26 +44,6 @@ void print_check(const deck::Deck &deck, const train::Options &o) {
   }
 }
 
-// Kokkos lives inside the session of MPI. A fault of one rank ends all: those that wait for it tell what they waited for.
-int train_together(const train::Options &options, const train::Launch &launch) {
-  comm::Session session;
-  int code = 0;
-  try {
-    const KokkosSession kokkos;
-    code = train::pretrain(options, launch, session.world());
-  } catch (const std::exception &error) {
-    if (!session.parallel()) throw;
-    const auto *fault = dynamic_cast<const base::UserError *>(&error);
-    // What all ranks find is told by the first; the others speak when it has had its time.
-    if (!session.speaks()) std::this_thread::sleep_for(std::chrono::milliseconds(2500));
-    base::log::error("rank {}: {}", session.world().rank(), error.what());
-    base::log::flush();
-    comm::abort_all(static_cast<int>(fault ? fault->code() : base::Exit::fault));
-  }
-  session.finish();
-  return code;
-}
-
 } // namespace
 
 int run(const RunArguments &arguments) {
@@ -85,7 +61,8 @@ int run(const RunArguments &arguments) {
   launch.restart = arguments.restart;
   launch.resolved_deck = deck.resolved_toml();
   launch.echo = deck.echo();
-  return train_together(options, launch);
+  return on_ranks(
+      [&](comm::Communicator &world) { return train::pretrain(options, launch, world); });
 }
 
 } // namespace app

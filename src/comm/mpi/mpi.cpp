@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <limits>
 
 #define OMPI_SKIP_MPICXX 1
 #define MPICH_SKIP_MPICXX 1
@@ -161,6 +162,23 @@ bool initialized() {
 }
 
 void finalize() { MPI_Finalize(); }
+
+void all_to_all_v(const void *send, const Blocks &out, void *receive, const Blocks &in) {
+  const auto numbers = [](const std::vector<std::size_t> &of) {
+    std::vector<int> n;
+    for (const std::size_t value : of) {
+      HADAL_CHECK(value <= static_cast<std::size_t>(std::numeric_limits<int>::max()), "{} bytes",
+                  value);
+      n.push_back(static_cast<int>(value));
+    }
+    return n;
+  };
+  const auto sizes = numbers(out.bytes), places = numbers(out.offsets), to_come = numbers(in.bytes),
+             in_places = numbers(in.offsets);
+  must(MPI_Alltoallv(send, sizes.data(), places.data(), MPI_BYTE, receive, to_come.data(),
+                     in_places.data(), MPI_BYTE, MPI_COMM_WORLD),
+       "MPI_Alltoallv", "bench");
+}
 
 void abort(int code) {
   MPI_Abort(MPI_COMM_WORLD, code);

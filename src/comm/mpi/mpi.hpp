@@ -12,5 +12,7 @@ bool initialized(); // and not finalised
 // After a barrier: nobody may be waited for in MPI_Finalize.
 void finalize();
 [[noreturn]] void abort(int code);
+// The library's own, over all ranks: for benches alone (comm/plain.hpp).
+void all_to_all_v(const void *send, const Blocks &out, void *receive, const Blocks &in);
 
 } // namespace comm::mpi
