@@ -99,6 +99,12 @@ void check_rest(const deck::Deck &deck, const Options &o) {
     deck.fail("train", "spike_factor", "E027", "0, or a number above 1");
 }
 
+void check_trace(const deck::Deck &deck, const Options &o) {
+  const auto &steps = o.run.trace_steps;
+  if (steps.size() != 2 || steps[0] > steps[1])
+    deck.fail("run", "trace_steps", "E031", "two numbers: the first and the last step");
+}
+
 void check_accepted(const deck::Deck &deck, const Options &o) {
   const auto known = fingerprint_names();
   for (const auto &name : o.run.accept_changes) {
@@ -138,6 +144,7 @@ Options read_options(deck::Deck &deck) {
   check_batch(deck, o);
   check_schedule(deck, o);
   check_rest(deck, o);
+  check_trace(deck, o);
   check_accepted(deck, o);
   if (o.run.directory.empty())
     o.run.directory = (std::filesystem::path("checkpoints") / o.deck_name).string();

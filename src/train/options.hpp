@@ -29,6 +29,8 @@ struct RunTable {
   std::int64_t seed = 0;
   Reproducible reproducible = Reproducible::same_layout;
   double wall_clock = 0;
+  bool trace = false;
+  std::vector<std::int64_t> trace_steps;
   template <class R> void keys(R &r) {
     r.choice(phase, "phase", Phase::pretrain, {{"pretrain", Phase::pretrain}},
              "what this deck does");
@@ -46,6 +48,12 @@ struct RunTable {
     r.duration(
         wall_clock, "wall_clock", 0, 0, 1e9,
         "the run stops in good order (exit code 75) before this much time is over; 0: no limit");
+    r.key(trace, "trace", false,
+          "each rank writes what it did when in some steps: trace/rank-00000.json, for Perfetto "
+          "(docs/parallelism.md)");
+    r.key(trace_steps, "trace_steps", {3, 4}, 1, std::int64_t{1} << 40, "steps",
+          "the first and the last step that are traced, counted from the start or restart of the "
+          "run");
   }
 };
 struct BatchTable {

@@ -21,6 +21,7 @@
 #include "train/history.hpp"
 #include "train/step.hpp"
 #include "train/stop.hpp"
+#include "train/traced_steps.hpp"
 
 namespace train {
 namespace {
@@ -71,8 +72,10 @@ public:
     Console console(o_.train.steps, o_.dims.mtp_depth > 0);
     std::string reason = c.step >= o_.train.steps ? "all steps were done before" : "";
     while (reason.empty()) {
+      traced_.begin();
       const base::Stopwatch watch;
       const StepReport report = trainer_.step();
+      traced_.end();
       Row row = describe(report, watch.seconds());
       if (report.verdict != Verdict::good) reason = bad_step(report);
       if (reason.empty() && validation_due()) validate(row, c.step >= o_.train.steps);
@@ -333,6 +336,9 @@ private:
 
   int finish(const std::string &reason) {
     writer_->wait();
+    traced_.finish();
+    if (const std::string hidden = hidden_text(ranks_, trainer_.flights()); !hidden.empty())
+      base::log::info("communication hidden: {}", hidden);
     if (writer_->last_bytes() > 0)
       base::log::info("checkpoint of step {}: {} in {:.2f} s", last_checkpoint_,
                       base::text::bytes(static_cast<std::int64_t>(writer_->last_bytes())),
@@ -362,6 +368,7 @@ private:
   State state_;
   ShardSource source_;
   Trainer<A> trainer_;
+  TracedSteps traced_{o_, ranks_, trainer_.flights()};
   std::unique_ptr<checkpoint::Writer> writer_;
   std::map<std::int64_t, std::int64_t> roll_backs_;
   std::vector<std::pair<std::string, std::string>> companions_; // files that travel with the model

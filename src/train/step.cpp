@@ -193,6 +193,7 @@ template <class A> void Trainer<A>::move_biases() {
 }
 
 template <class A> void Trainer<A>::update(const StepReport &report) {
+  const model::Computing span(&flights(), {"update"});
   auto &c = state_.counters;
   ++c.updates;
   const double limit = options_.optimizer.max_norm;
@@ -246,7 +247,10 @@ template <class A> StepReport Trainer<A>::step() {
   report.rate = optim::rate_at(options_.rate, c.step, c.tokens);
   numerics::fill(ctx_, "train::step::clear_load", numerics::flat(load_BE_), std::int64_t{0});
   run_micro_batches(samples, report);
-  exchange_.reduce(ctx_);
+  {
+    const model::Computing span(&flights(), {"sum of gradients"});
+    exchange_.reduce(ctx_);
+  }
   report.grad_norm = std::sqrt(gradient_squares());
   report.clipped =
       options_.optimizer.max_norm > 0 && report.grad_norm > options_.optimizer.max_norm;

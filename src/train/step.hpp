@@ -74,6 +74,8 @@ public:
     ctx_.counter = &counter_;
     return counter_;
   }
+  // Messages under way, how much of their time was hidden, and where their spans go.
+  model::Flights &flights() { return pipeline_.flights(); }
   const tensor::Arena &arena() const { return arena_; }
   std::int64_t moe_blocks() const { return pipeline_.moe_blocks(); }
 

@@ -75,8 +75,8 @@ def trace_of(rank, pairs=6, layers=3):
                 add("communication", 201, "dispatch F", at - 160, 100, micro_batch=pair, layer=layer, bytes=4096)
                 add("communication", 202, "combine B", at - 100, 80, micro_batch=pair, layer=layer, bytes=4096)
                 add("waiting", 101, "dispatch F", at - 62, 2)
-        add("communication", 201, "activation", at, 30, micro_batch=9, bytes=9)
-        add("waiting", 101, "activation", at, 30)
+        add("communication", 201, "receive activation", at, 30, micro_batch=9, bytes=9)
+        add("waiting", 101, "receive activation", at, 30)
         at += 30
         add("compute", 1, "step", start, at - start)
     flight, wait = 2e-6 * (pairs * layers * 140 + 30), 2e-6 * (pairs * layers * 2 + 30)

@@ -109,7 +109,7 @@ def bars(axis, spans, y, height, colour, **more):
 
 
 def is_stage(span):
-    return span.name.startswith(("activation", "gradient"))
+    return span.name.startswith(("receive ", "send "))
 
 
 def draw_rank(axis, rank, y, begin, end, labels=False):

@@ -58,6 +58,8 @@ const std::vector<Wrong> kWrong = {
     {"[train]\nspike_factor = 0.5\n", "E027", 5, "above 1"},
     {"[run]\naccept_changes = ['mtp.lambda', 'model.router.scal']\n", "E029", 5,
      "did you mean model.router.scale?"},
+    {"[run]\ntrace_steps = [5, 3]\n", "E031", 5, "the first and the last step"},
+    {"[run]\ntrace_steps = [5]\n", "E031", 5, "two numbers"},
     {"", "E029", 0, "no fingerprint has;", {"run.accept_changes=['entirely_else']"}},
     {"[parallel]\ndp = 4\n", "E014", 0, "ep must divide dp (4)", {"parallel.ep=3"}},
 };
