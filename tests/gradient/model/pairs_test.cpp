@@ -3,8 +3,11 @@
 // other. The two are on stages of one model, of equal or different lengths, as on a rank of DualPipe.
 #include <gtest/gtest.h>
 
+#include <regex>
+
 #include <fmt/format.h>
 
+#include "comm/loopback/loopback.hpp"
 #include "tests/gradient/model/problem.hpp"
 
 namespace {
@@ -35,6 +38,27 @@ public:
                            first.sequence(), part);
   }
 
+  // An expert group of this rank alone: its messages travel to itself, and are polled.
+  void group() {
+    world_ = comm::loopback::alone(std::make_shared<comm::Terms>());
+    for (auto &stage : stages_) {
+      stage.set_expert_group({world_.get()});
+      stage.set_flights(&flights_);
+    }
+    flights_.set_trace(&trace_);
+  }
+  const model::Flights &flights() const { return flights_; }
+  // Names of the spans of a lane ("compute", "communication"), in the order of their beginning.
+  std::vector<std::string> spans(const std::string &lane) const {
+    const std::string json = trace_.json(0, "test", 0);
+    const std::regex one("\"name\":\"([^\"]*)\",\"cat\":\"" + lane + "\"");
+    std::vector<std::string> names;
+    for (auto i = std::sregex_iterator(json.begin(), json.end(), one); i != std::sregex_iterator();
+         ++i)
+      names.push_back((*i)[1]);
+    return names;
+  }
+
   // Micro-batch 1 goes forward on one stage, micro-batch 0 backward on the other. Its own forward has been before; what micro-batch 1
   // receives is the output of micro-batch 0 on the first stage, or nothing.
   std::string run(bool in_turns) {
@@ -49,12 +73,15 @@ public:
     auto &back_stage = stages_[static_cast<std::size_t>(back)];
     const auto scratch = spoilt(std::max(stages_[0].scratch_bytes(), stages_[1].scratch_bytes())),
                beside = spoilt(back_stage.pair_scratch_bytes());
-    tensor::Context ctx{tensor::Exec(), *scratch}, other = ctx.within(*beside);
+    tensor::Context ctx{tensor::Exec(), *scratch};
+    ctx.background = &flights_;
+    tensor::Context other = ctx.within(*beside);
     Tape<A> tapes[2], front_tape;
     stages_[0].forward(ctx, *kept[0], weights, batches_[0], scales_, acc, program_.loads(), {},
                        tapes[0]);
     stages_[1].forward(ctx, *kept[1], weights, batches_[0], scales_, acc, program_.loads(),
                        tapes[0].x_TD.back(), tapes[1]);
+    trace_.clear(), flights_.reset();
     const tensor::Mat<A> dy("test::dy", T_, D_), dx("test::dx", T_, D_);
     support::upload(support::normal(static_cast<std::size_t>(T_ * D_), 3),
                     tensor::Mat<A>(dy)); // as if from a stage behind
@@ -109,18 +136,25 @@ private:
   int front_;
   Index T_, D_;
   std::vector<Stage<A>> stages_;
+  std::unique_ptr<comm::Communicator> world_;
+  model::Flights flights_;
+  base::Trace trace_;
 };
 
-template <class A> void expect_same(arch::Dims dims, arch::Recompute recompute) {
+template <class A>
+void expect_same(const arch::Dims &dims, arch::Recompute recompute, std::vector<Index> borders) {
   Problem first = problem(dims, {0, 5}), second = problem(dims, {0}, 13, 7);
   first.recompute = second.recompute = recompute;
-  for (Index border = 0; border <= dims.layers; ++border)
+  for (const Index border : borders)
     for (const int front : {0, 1}) {
       SCOPED_TRACE(fmt::format("border {}, stage {} goes forward", border, front));
       const Cut cut{border, front};
       const std::string expected = Pair<A>(first, second, cut).run(false);
       EXPECT_EQ(expected.find("nan"), std::string::npos) << expected;
       EXPECT_EQ(Pair<A>(first, second, cut).run(true), expected);
+      Pair<A> grouped(first, second, cut);
+      grouped.group();
+      EXPECT_EQ(grouped.run(border != 1 || front == 1), expected) << "with messages";
     }
 }
 
@@ -131,26 +165,49 @@ arch::Dims dims_of(Index layers, Index depth, arch::MtpHidden hidden) {
 }
 
 TEST(Pairs, TakeTurnsToTheSameBits) {
-  expect_same<float>(dims_of(4, 2, arch::MtpHidden::post_norm), {});
+  expect_same<float>(dims_of(4, 2, arch::MtpHidden::post_norm), {}, {0, 1, 2, 3, 4});
 }
 TEST(Pairs, TakeTurnsToTheSameBitsInBf16BeforeTheNorm) {
-  expect_same<bf16>(dims_of(3, 2, arch::MtpHidden::pre_norm), {});
+  expect_same<bf16>(dims_of(3, 2, arch::MtpHidden::pre_norm), {}, {0, 1, 3});
 }
 TEST(Pairs, TakeTurnsToTheSameBitsRecomputed) {
-  expect_same<float>(dims_of(3, 1, arch::MtpHidden::post_norm), {true, true, true, true});
+  expect_same<float>(dims_of(3, 1, arch::MtpHidden::post_norm), {true, true, true, true}, {1, 2});
 }
 TEST(Pairs, TakeTurnsToTheSameBitsWithEverythingKept) {
-  expect_same<bf16>(dims_of(3, 0, arch::MtpHidden::post_norm), {false, false, false, false});
+  expect_same<bf16>(dims_of(3, 0, arch::MtpHidden::post_norm), {false, false, false, false}, {1});
 }
 TEST(Pairs, TakeTurnsToTheSameBitsWithoutMixtures) {
   arch::Dims d = dims_of(3, 0, arch::MtpHidden::post_norm);
   d.dense_layers = 3;
-  expect_same<float>(d, {});
+  expect_same<float>(d, {}, {1});
 }
 TEST(Pairs, TakeTurnsToTheSameBitsWithoutSharedExperts) {
   arch::Dims d = dims_of(3, 1, arch::MtpHidden::post_norm);
   d.shared = 0;
-  expect_same<bf16>(d, {});
+  expect_same<bf16>(d, {}, {1});
+}
+
+// What a rank of two mixtures a stage computes in a pair, and what leaves meanwhile, in the published order.
+TEST(Pairs, TheTraceShowsThePublishedOrder) {
+  arch::Dims d = dims_of(5, 0, arch::MtpHidden::post_norm);
+  d.shared = 0;
+  const Problem first = problem(d), second = problem(d, {0}, 13, 7);
+  Pair<float> pair(first, second, {3, 0}); // F: dense, 2 mixtures; B: 2 mixtures
+  pair.group();
+  pair.run(true);
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(pair.spans("compute"),
+            (Names{"final norm B", "embedding F", "refill B",    "attention F", "experts B",
+                   "experts W",    "dense F",     "attention B", "refill B",    "attention W",
+                   "sum F",        "attention F", "experts B",   "experts W",   "experts F",
+                   "attention B",  "attention W", "sum F",       "attention F", "experts F",
+                   "sum F"}));
+  EXPECT_EQ(pair.spans("communication"),
+            (Names{"combine B", "dispatch B", "combine B", "dispatch F", "dispatch B", "combine F",
+                   "dispatch F", "combine F"}));
+  const auto hidden = pair.flights().hidden(model::Flights::Kind::experts);
+  EXPECT_GT(hidden.in_flight, 0);
+  EXPECT_LE(hidden.exposed, hidden.in_flight);
 }
 
 } // namespace
