@@ -27,7 +27,7 @@ template <class A> BlockSaved<A> allocate(Arena &arena, const BlockEnv &env, con
     s.ffn = ffn::allocate<A>(arena, T, dims.dense_hidden, !again.swiglu);
   } else {
     s.router = router::allocate(arena, dims, T, stream.samples);
-    s.plan = dispatch::allocate(arena, dims, T);
+    s.plan = dispatch::allocate(arena, dims, T, env.group.formats);
     if (env.group.ep)
       s.visitors = std::make_shared<Visitors<A>>(Visitors<A>{&arena, {}, {}});
     else

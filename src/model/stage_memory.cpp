@@ -51,7 +51,7 @@ template <class A> std::size_t Stage<A>::tape_bytes(bool deferred) const {
              block::allocate<A>(arena, kept, stream);
              arena.template mat<A>(T, D);
              if (group_.ep && !dims_.is_dense(kept.layer)) {
-               dispatch::count_kept<A>(group_, dims_, T, {}, arena);
+               dispatch::count_kept<A>(group_, dims_, T, arena);
                count_visitors<A>(arena, dims_, group_.ep->size(), T, !recompute_.swiglu);
              }
              if (deferred) arena.template mat<A>(T, D);
@@ -113,8 +113,7 @@ template <class A> std::size_t Stage<A>::verbs_bytes() const {
       for (int array = 0; array < 2; ++array) arena.template mat<A>(rows, D);
       for (int array = 0; array < 2; ++array) arena.template mat<A>(rows, dims_.expert_hidden);
       for (int vector = 0; vector < 4; ++vector) arena.template vec<float>(rows);
-      for (int flight = 0; flight < 2; ++flight)
-        dispatch::count_flight<A>(group_, dims_, T, {}, arena);
+      for (int flight = 0; flight < 2; ++flight) dispatch::count_flight<A>(group_, dims_, T, arena);
     });
   return scratch + visitors + (std::size_t{64} << 20);
 }

@@ -10,6 +10,7 @@
 #include "arch/options.hpp"
 #include "base/text.hpp"
 #include "schedule/balance.hpp"
+#include "tensor/types.hpp"
 #include "train/fingerprint.hpp"
 
 namespace train {
@@ -61,6 +62,10 @@ void check_parallel(const deck::Deck &deck, const Options &o) {
     deck.fail("parallel", "ep", "E014",
               fmt::format("{} routed experts cannot be shared evenly by {} expert-parallel ranks",
                           o.dims.experts, p.ep));
+  if (p.dispatch == Dispatch::reference && !tensor::kOnHost)
+    deck.fail(
+        "parallel", "dispatch", "E030",
+        "the reference reads the arrays on the host, and this program keeps them on a device");
   if (!std::has_single_bit(static_cast<std::uint64_t>(p.shards)))
     deck.fail("parallel", "shards", "E023", "it must be a power of two");
   const bool any = o.run.reproducible == Reproducible::any_layout;

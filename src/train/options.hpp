@@ -9,6 +9,7 @@
 #include "arch/recompute.hpp"
 #include "data/options.hpp"
 #include "deck/deck.hpp"
+#include "layers/dispatch/formats.hpp"
 #include "optim/adamw.hpp"
 #include "optim/average.hpp"
 #include "optim/schedule.hpp"
@@ -20,6 +21,7 @@ enum class Phase { pretrain };
 enum class Reproducible { same_layout, any_layout };
 enum class Compute { f32, bf16 };
 enum class BadLoss { skip, roll_back, stop };
+enum class Dispatch { automatic, direct, two_hop, reference };
 using Schedule = schedule::Kind;
 
 struct RunTable {
@@ -71,16 +73,27 @@ struct BatchTable {
   }
 };
 struct PrecisionTable {
+  using Format = layers::dispatch::Format;
   Compute compute = Compute::f32;
+  layers::dispatch::Formats experts;
   template <class R> void keys(R &r) {
     r.choice(compute, "compute", Compute::f32, {{"f32", Compute::f32}, {"bf16", Compute::bf16}},
              "element type of activations and of the inputs of matrix products; sums, norms, "
              "softmax, router, masters and gradients are f32 always");
+    r.choice(experts.dispatch, "dispatch", Format::compute,
+             {{"compute", Format::compute}, {"bf16", Format::bf16}},
+             "format of the rows that go to the routed experts, and of their gradients; the same "
+             "on one rank");
+    r.choice(experts.combine, "combine", Format::compute,
+             {{"compute", Format::compute}, {"bf16", Format::bf16}, {"f32", Format::f32}},
+             "format to which the results of an expert group are rounded after their f32 sum, "
+             "and the gradients; the same on one rank");
   }
 };
 struct ParallelTable {
   std::int64_t dp = 1, ep = 1, pp = 1, shards = 8, ranks_per_node = 0;
   Schedule schedule = Schedule::accumulate;
+  Dispatch dispatch = Dispatch::automatic;
   std::vector<std::int64_t> stages;
   template <class R> void keys(R &r) {
     r.key(dp, "dp", 1, 1, 1 << 20, "ranks", "data-parallel ranks; ranks in all = dp x pp");
@@ -95,6 +108,14 @@ struct ParallelTable {
               {"dualpipe", Schedule::dualpipe},
               {"dualpipev", Schedule::dualpipev}},
              "order of the micro-batches on the pipeline");
+    r.choice(dispatch, "dispatch", Dispatch::automatic,
+             {{"auto", Dispatch::automatic},
+              {"direct", Dispatch::direct},
+              {"two_hop", Dispatch::two_hop},
+              {"reference", Dispatch::reference}},
+             "way to the experts of other ranks (docs/communication.md), all with the same bits; "
+             "auto: two_hop where an expert group spans nodes and each group of the router lies "
+             "on one, else direct; reference: slow, to compare with");
     r.key(stages, "stages", {}, 0, 1 << 16, "layers",
           "layers of each stage, in the order of the model (a stage may have none); empty: stages "
           "of equal cost");

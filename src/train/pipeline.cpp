@@ -58,9 +58,7 @@ Program full_program(const Options &o, const Ranks &ranks) {
 template <class A>
 model::Stage<A> stage_of(const Options &o, const Ranks &ranks, const Chunk &chunk) {
   model::Stage<A> stage(o.dims, o.recompute, o.batch.micro_batch, o.batch.sequence, chunk.part);
-  const comm::Mesh &mesh = ranks.mesh();
-  if (mesh.place.ep > 1)
-    stage.set_expert_group({mesh.ep.get(), mesh.ep_node.get(), mesh.ep_cross.get()});
+  stage.set_expert_group(ranks.expert_group(o));
   return stage;
 }
 

@@ -334,6 +334,13 @@ private:
                           r.load_BE.data() + b * experts, experts);
   }
 
+  void report_traffic() const {
+    if (ranks_.alone()) return;
+    const comm::Traffic all = comm::traffic_of_all(ranks_.world());
+    if (ranks_.first())
+      base::log::info("sent by all ranks together\n{}", comm::traffic_table(all, true));
+  }
+
   int finish(const std::string &reason) {
     writer_->wait();
     traced_.finish();
@@ -346,6 +353,7 @@ private:
     base::log::info("memory: {} planned (state, gradients, arena), {} measured at most",
                     base::text::bytes(static_cast<std::int64_t>(trainer_.planned_bytes())),
                     base::text::bytes(peak_resident_bytes()));
+    report_traffic();
     const auto &c = state_.counters;
     if (ranks_.first() && (c.skipped > 0 || c.rolled_back > 0))
       base::log::warn("{} steps skipped, {} roll-backs", c.skipped, c.rolled_back);

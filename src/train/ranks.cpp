@@ -80,6 +80,26 @@ Ranks::Ranks(const Options &o, comm::Communicator &world) {
   }
 }
 
+layers::dispatch::Group Ranks::expert_group(const Options &o) const {
+  using layers::dispatch::Way;
+  layers::dispatch::Group group;
+  group.formats = o.precision.experts;
+  if (mesh_.place.ep == 1) return group;
+  group.ep = mesh_.ep.get(), group.node = mesh_.ep_node.get(), group.cross = mesh_.ep_cross.get();
+  const int nodes = group.cross->size();
+  switch (o.parallel.dispatch) {
+  case Dispatch::automatic:
+    // Without sums at the peer all copies come home over the same links, after one hop more.
+    group.way =
+        nodes > 1 && layers::dispatch::groups_on_nodes(o.dims, nodes) ? Way::two_hop : Way::direct;
+    break;
+  case Dispatch::direct: group.way = Way::direct; break;
+  case Dispatch::two_hop: group.way = Way::two_hop; break;
+  case Dispatch::reference: group.way = Way::reference; break;
+  }
+  return group;
+}
+
 std::int64_t Ranks::shards(const Options &o) const {
   return std::max<std::int64_t>(1, o.shards() / mesh_.place.dp / directions());
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "comm/mesh.hpp"
+#include "layers/dispatch/route.hpp"
 #include "model/parameters.hpp"
 #include "schedule/program.hpp"
 #include "train/options.hpp"
@@ -36,8 +37,8 @@ public:
   bool alone() const { return world().size() == 1; }
   bool first() const { return world().rank() == 0; } // speaks, logs, writes history
 
-  // The expert group; null where every rank has all experts.
-  comm::Communicator *expert_group() const { return mesh_.place.ep > 1 ? mesh_.ep.get() : nullptr; }
+  // The expert group and the way between its ranks; its ep is null where every rank has all experts.
+  layers::dispatch::Group expert_group(const Options &options) const;
   // Shards of a stage of this rank in one step.
   std::int64_t shards(const Options &options) const;
   // The program of a step of so many micro-batches on all ranks.

@@ -7,16 +7,10 @@
 // Law of sums: k in ascending expert id, FP32; the sum of a group is rounded once to the combine format (that is what the node of that
 // group would send); groups in order, base (the shared expert) last, FP32, rounded to A. Gathered rows are rounded to the dispatch format.
 // Reverse of gather is combine of the gradients, reverse of combine is gather.
+#include "layers/dispatch/formats.hpp"
 #include "layers/types.hpp"
 
 namespace layers::dispatch {
-
-// In which format rows leave for the experts and sums of a group come home. The rounding belongs to the arithmetic: it is done on one
-// rank too, and a message merely carries the narrower type. (fp8 has its place here.)
-enum class Format { compute, bf16, f32 }; // compute: A; f32: not rounded
-struct Formats {
-  Format dispatch = Format::compute, combine = Format::compute;
-};
 
 struct Plan {
   Vec<std::int32_t> token_A;                        // token of each arrival

@@ -72,8 +72,7 @@ std::unique_ptr<Route<A>> make_route(const Group &group, const arch::Dims &dims,
 }
 
 template <class A>
-void count_kept(const Group &group, const arch::Dims &dims, Index tokens, Formats,
-                tensor::Arena &keep) {
+void count_kept(const Group &group, const arch::Dims &dims, Index tokens, tensor::Arena &keep) {
   const Index ep = group.ep->size(), T = std::max(tokens, group.most_tokens), K = dims.chosen;
   const Index rows = most_rows(dims, ep, T);
   for (Index source = 0; source < ep; ++source) {
@@ -136,8 +135,8 @@ template <class A> std::size_t count_homeward(const arch::Dims &dims, Index N, I
 } // namespace
 
 template <class A>
-void count_flight(const Group &group, const arch::Dims &dims, Index tokens, Formats formats,
-                  tensor::Arena &arena) {
+void count_flight(const Group &group, const arch::Dims &dims, Index tokens, tensor::Arena &arena) {
+  const Formats formats = group.formats;
   const Index T = std::max(tokens, group.most_tokens);
   if (group.way == Way::direct) count_direct<A>(dims, group.ep->size(), T, formats, arena);
   if (group.way != Way::two_hop) return;
@@ -151,8 +150,8 @@ void count_flight(const Group &group, const arch::Dims &dims, Index tokens, Form
 #define HADAL_INSTANTIATE(A)                                                                       \
   template std::unique_ptr<Route<A>> make_route(const Group &, const arch::Dims &, const Plan &,   \
                                                 tensor::Arena &);                                  \
-  template void count_kept<A>(const Group &, const arch::Dims &, Index, Formats, tensor::Arena &); \
-  template void count_flight<A>(const Group &, const arch::Dims &, Index, Formats, tensor::Arena &);
+  template void count_kept<A>(const Group &, const arch::Dims &, Index, tensor::Arena &);          \
+  template void count_flight<A>(const Group &, const arch::Dims &, Index, tensor::Arena &);
 HADAL_INSTANTIATE(float)
 HADAL_INSTANTIATE(bf16)
 #undef HADAL_INSTANTIATE

@@ -21,8 +21,6 @@
 
 namespace layers::dispatch {
 
-enum class Way { direct, two_hop, reference };
-
 // The rows of one source rank as a plan of their own: row a is the one copy of token a.
 struct Source {
   Index first = 0, rows = 0; // rows [first, first + rows) of B
@@ -34,6 +32,7 @@ struct Source {
 struct Group {
   comm::Communicator *ep = nullptr, *node = nullptr, *cross = nullptr;
   Way way = Way::direct;
+  Formats formats;       // for plans of this group; on one rank (ep null) too
   Index most_tokens = 0; // of any rank of the group; 0: as many as here
 };
 
@@ -85,11 +84,9 @@ std::unique_ptr<Route<A>> make_route(const Group &group, const arch::Dims &dims,
 
 // What a route takes at most, for planning with an arena that counts: of `keep`, and of the arena of any one flight.
 template <class A>
-void count_kept(const Group &group, const arch::Dims &dims, Index tokens, Formats formats,
-                tensor::Arena &keep);
+void count_kept(const Group &group, const arch::Dims &dims, Index tokens, tensor::Arena &keep);
 template <class A>
-void count_flight(const Group &group, const arch::Dims &dims, Index tokens, Formats formats,
-                  tensor::Arena &arena);
+void count_flight(const Group &group, const arch::Dims &dims, Index tokens, tensor::Arena &arena);
 
 // Does every expert group of the router lie on one of the nodes?
 bool groups_on_nodes(const arch::Dims &dims, Index nodes);

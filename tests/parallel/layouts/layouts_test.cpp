@@ -60,6 +60,31 @@ TEST(Layouts, DataAndExpertParallel) {
                    {4, with(data(4, 2), {"parallel.ranks_per_node=2"})}});
 }
 
+// An expert group on several nodes: auto takes two hops.
+TEST(Layouts, WaysBetweenExpertRanks) {
+  const auto on_nodes = [](int ranks, const char *way) {
+    return with(data(4, 4), {fmt::format("parallel.ranks_per_node={}", ranks),
+                             fmt::format("parallel.dispatch={}", way)});
+  };
+  expect_same({}, {{4, on_nodes(2, "auto")},
+                   {4, on_nodes(2, "direct")},
+                   {4, on_nodes(1, "two_hop")},
+                   {4, on_nodes(2, "reference")},
+                   {8, with(pipeline(2, "dualpipe", 4, 4), {"parallel.ranks_per_node=2"})}});
+}
+
+// What is rounded on its way between ranks is rounded on one rank too.
+TEST(Layouts, FormatsOfDispatchAndCombine) {
+  const Words narrow = {"precision.dispatch=bf16", "precision.combine=bf16"},
+              wide = {"precision.compute=bf16", "precision.combine=f32"};
+  const Words two_hops = with(data(4, 4), {"parallel.ranks_per_node=2"});
+  expect_same(narrow, {{2, data(2, 2)}, {4, two_hops}});
+  expect_same(wide, {{2, data(2, 2)}, {4, two_hops}});
+  EXPECT_NE(run(1, narrow), run(1, {}));
+  EXPECT_NE(run(1, {"precision.dispatch=bf16"}), run(1, narrow));
+  EXPECT_NE(run(1, wide), run(1, {"precision.compute=bf16"}));
+}
+
 TEST(Layouts, Pipelines) {
   std::vector<Layout> layouts;
   for (const char *schedule : {"1f1b", "zb1p", "dualpipe"})

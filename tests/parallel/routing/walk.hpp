@@ -29,7 +29,8 @@ public:
     x_ = put(in_.x, in_.T, c.width), base_ = put(in_.base, in_.T, c.width);
     dy_ = put(in_.dy, in_.T, c.width);
     dispatch::plan(ctx, dims_, expert_, plan_);
-    group_ = {mesh.ep.get(), mesh.ep_node.get(), mesh.ep_cross.get(), way, c.most_tokens()};
+    group_ = {mesh.ep.get(), mesh.ep_node.get(), mesh.ep_cross.get(),
+              way,           c.formats,          c.most_tokens()};
     route_ = dispatch::make_route<A>(group_, dims_, plan_, memory.keep);
     route_->belongs_to(7);
   }
@@ -42,7 +43,7 @@ public:
     const std::size_t before = memory_.keep.used();
     land(ctx, flight);
     auto most = tensor::Arena::counting("kept");
-    dispatch::count_kept<A>(group_, dims_, in_.T, case_.formats, most);
+    dispatch::count_kept<A>(group_, dims_, in_.T, most);
     EXPECT_LE(memory_.keep.used() - before, most.used());
     check_arrivals();
   }
@@ -89,7 +90,7 @@ public:
     const std::size_t before = memory_.scratch.used();
     auto flight = starts();
     auto most = tensor::Arena::counting("flight");
-    dispatch::count_flight<A>(group_, dims_, in_.T, case_.formats, most);
+    dispatch::count_flight<A>(group_, dims_, in_.T, most);
     EXPECT_LE(memory_.scratch.used() - before, most.used());
     return flight;
   }
