@@ -13,28 +13,6 @@ using tensor::Mat;
 
 namespace {
 
-// The most slots that a rank's list needs at once: a micro-batch on a chunk needs one from its first action to its last.
-int most_in_flight(const Program &program, int rank) {
-  std::map<std::pair<int, int>, std::pair<int, int>> life; // (chunk, micro-batch): first and last
-  const auto &list = program.actions[static_cast<std::size_t>(rank)];
-  const auto touch = [&](const Piece &p, int i) {
-    if (p.chunk < 0) return;
-    life.try_emplace({p.chunk, p.micro_batch}, i, i).first->second.second = i;
-  };
-  for (int i = 0; i < static_cast<int>(list.size()); ++i) {
-    touch(list[static_cast<std::size_t>(i)].at, i);
-    touch(list[static_cast<std::size_t>(i)].with, i);
-  }
-  std::vector<int> change(list.size() + 1, 0);
-  for (const auto &[key, span] : life) {
-    ++change[static_cast<std::size_t>(span.first)];
-    --change[static_cast<std::size_t>(span.second) + 1];
-  }
-  int now = 0, most = 0;
-  for (const int c : change) most = std::max(most, now += c);
-  return most;
-}
-
 bool defers_weights(const Program &program, int rank) {
   for (const Action &a : program.actions[static_cast<std::size_t>(rank)])
     if (a.verb == Verb::backward_input) return true;
@@ -131,7 +109,7 @@ template <class A> std::size_t Pipeline<A>::slot_bytes(const Options &o, const R
           ? 3 * sizeof(A) *
                 static_cast<std::size_t>(o.batch.micro_batch * o.batch.sequence * o.dims.model)
           : 0;
-  return static_cast<std::size_t>(most_in_flight(program, rank)) *
+  return static_cast<std::size_t>(schedule::most_held(program, rank)) *
              (tape_bytes<A>(o, ranks, defers_weights(program, rank)) + borders) +
          (has_pairs(program, rank) ? pair_bytes<A>(o, ranks) : 0);
 }
@@ -147,7 +125,7 @@ Pipeline<A>::Pipeline(const Options &o, const Ranks &ranks, std::vector<Gradient
   const int rank = ranks.mesh().place.pp_rank;
   const std::size_t bytes = tape_bytes<A>(o, ranks, defers_weights(program, rank));
   const Index T = o.batch.micro_batch * o.batch.sequence, D = o.dims.model;
-  for (int i = 0; i < most_in_flight(program, rank); ++i) {
+  for (int i = 0; i < schedule::most_held(program, rank); ++i) {
     slots_.push_back(std::make_unique<Slot>(o, bytes));
     if (ranks.stages() == 1) continue;
     slots_.back()->x_TD = Mat<A>("train::pipeline::x", T, D);
