@@ -48,6 +48,8 @@ public:
 
   // By world rank; empty where nobody gathered them.
   std::vector<std::string> nodes;
+  // More ranks on this node than it has processors, or unknown: who waits soon leaves the processor to the others.
+  bool crowded = true;
   Traffic traffic; // by the thread that communicates
 
   // Some wait of this process ended because of a stop: the others know of it by themselves.

@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <limits>
 
+#include <unistd.h>
+
 #define OMPI_SKIP_MPICXX 1
 #define MPICH_SKIP_MPICXX 1
 #include <mpi.h>
@@ -151,6 +153,8 @@ std::unique_ptr<Communicator> initialize(std::shared_ptr<Terms> terms) {
   int length = 0;
   MPI_Get_processor_name(node, &length);
   terms->nodes = world->all_gather_text(node, {"names of the nodes"});
+  terms->crowded =
+      std::count(terms->nodes.begin(), terms->nodes.end(), node) > sysconf(_SC_NPROCESSORS_ONLN);
   return world;
 }
 
