@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <optional>
+
 #include "tensor/arena.hpp"
 
 using tensor::Arena;
@@ -36,6 +38,29 @@ TEST(Arena, ArraysAreAlignedAndApart) {
             256U);
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(c.data()) - reinterpret_cast<std::uintptr_t>(b.data()),
             512U);
+}
+
+// Two parts may end in another order than they began; neither reaches into the other or beyond.
+TEST(Arena, PartsAreArenasOfTheirOwn) {
+  Arena whole("whole", 4096);
+  const auto before = whole.vec<char>(10);
+  {
+    Arena::Scope scope(whole);
+    Arena first("first", whole, 1000), second("second", whole, 1024); // 1000: rounded up
+    EXPECT_EQ(whole.used(), 256U + 2048U);
+    std::optional<Arena::Scope> of_first(first);
+    const auto a = first.vec<char>(1024);
+    Arena::Scope of_second(second);
+    const auto b = second.vec<char>(1);
+    EXPECT_EQ(a.data(), before.data() + 256);
+    EXPECT_EQ(b.data(), a.data() + 1024);
+    EXPECT_THROW(first.vec<char>(1), base::Fault);
+    of_first.reset();
+    EXPECT_EQ(first.used(), 0U);
+    EXPECT_EQ(second.used(), 256U);
+    EXPECT_THROW(Arena("third", whole, 2048), base::Fault);
+  }
+  EXPECT_EQ(whole.used(), 256U);
 }
 
 TEST(Arena, FullIsAFault) {

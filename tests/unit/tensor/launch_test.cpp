@@ -34,6 +34,40 @@ float promised_sum(Index n) {
   return tree(lane, 0, 1, kLanes);
 }
 
+// Counts how often it is asked, and launches something each time.
+class Asked : public tensor::Background {
+public:
+  explicit Asked(tensor::Context &ctx) : ctx_(ctx) {}
+  int times = 0;
+
+private:
+  void progress() override {
+    ++times;
+    tensor::for_each(ctx_, kLabel, 1, KOKKOS_LAMBDA(const Index){});
+  }
+  tensor::Context &ctx_;
+};
+
+TEST(Launch, TheBackgroundIsPolledAfterEachLaunchAndNotByItself) {
+  Bench bench;
+  tensor::Context &ctx = bench.ctx;
+  Asked asked(ctx);
+  ctx.background = &asked;
+  tensor::for_each(ctx, kLabel, 3, KOKKOS_LAMBDA(const Index){});
+  EXPECT_EQ(asked.times, 1);
+  tensor::for_rows(ctx, kLabel, 3, KOKKOS_LAMBDA(const Row &, const Index){});
+  EXPECT_EQ(asked.times, 2);
+  tensor::for_tasks(ctx, kLabel, 3, KOKKOS_LAMBDA(const Row &, const Index){});
+  EXPECT_EQ(asked.times, 3);
+  tensor::for_each(ctx, kLabel, 0, KOKKOS_LAMBDA(const Index){}); // nothing is launched
+  EXPECT_EQ(asked.times, 3);
+  tensor::Arena other("other", 256);
+  tensor::Context elsewhere = ctx.within(other);
+  tensor::for_each(elsewhere, kLabel, 1, KOKKOS_LAMBDA(const Index){});
+  EXPECT_EQ(asked.times, 4);
+  EXPECT_EQ(&elsewhere.arena, &other);
+}
+
 } // namespace
 
 TEST(Launch, RowSumHasTheStatedOrder) {
