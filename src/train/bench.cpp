@@ -261,7 +261,9 @@ std::string bench_rows(const std::vector<BenchRow> &rows, int rounds, comm::Comm
     for (std::size_t r = 0; r < rows.size(); ++r) seconds[r].push_back(subjects[r]->step());
   std::string text =
       fmt::format("steps in turn, medians of {} rounds; {}\n", rounds, ranks_text(world));
-  text += fmt::format("  {:<44}{:>9}{:>10}{:>11}{:>9}{:>13}\n", "", "step s", "tokens/s",
+  std::size_t width = 44; // of the names
+  for (const BenchRow &row : rows) width = std::max(width, row.name.size() + 2);
+  text += fmt::format("  {:<{}}{:>9}{:>10}{:>11}{:>9}{:>13}\n", "", width, "step s", "tokens/s",
                       "of the 1st", "of GEMM", "planned");
   for (std::size_t r = 0; r < rows.size(); ++r) {
     const Options &o = rows[r].options;
@@ -271,7 +273,7 @@ std::string bench_rows(const std::vector<BenchRow> &rows, int rounds, comm::Comm
     std::vector<double> ratios; // of tokens/s
     for (std::size_t i = 0; i < seconds[r].size(); ++i)
       ratios.push_back(tokens / seconds[r][i] / (step_tokens(rows[0].options) / seconds[0][i]));
-    text += fmt::format("  {:<44}{:>9.3f}{:>10.0f}{:>11.3f}{:>7.1f} %{:>13}\n", rows[r].name,
+    text += fmt::format("  {:<{}}{:>9.3f}{:>10.0f}{:>11.3f}{:>7.1f} %{:>13}\n", rows[r].name, width,
                         middle, tokens / middle, median(ratios),
                         100 * flops_per_token(o, arch::Attention::causal) * tokens / middle / peak,
                         bytes(planned));
