@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/before.hpp"
 
-#include <bit>
+#include <algorithm>
 
 #include <fmt/format.h>
 
 #include "base/text.hpp"
 #include "train/history.hpp"
-#include "train/pipeline.hpp"
+#include "train/memory.hpp"
 
 namespace train {
 
@@ -25,32 +25,62 @@ const Options &require_ranks(const Options &o, const comm::Communicator &world) 
   return o;
 }
 
+namespace {
+
+// What the ranks of this machine will take together, and what it has free (the least that one of them saw). Ranks on one machine all
+// come to the same numbers. Virtual nodes share the machine's memory.
+struct Machine {
+  std::int64_t weights = 0, moments = 0, gradients = 0, activations = 0, snapshot = 0, ranks = 0,
+               free = 0;
+  std::int64_t total() const { return weights + moments + gradients + activations + snapshot; }
+};
+
+Machine on_this_machine(comm::Communicator &world, const Memory &mine) {
+  constexpr std::size_t kinds = 6;
+  std::vector<std::int64_t> all(kinds * static_cast<std::size_t>(world.size()), 0);
+  const std::size_t parts[kinds] = {mine.weights + mine.copies + mine.average,
+                                    mine.moments,
+                                    mine.gradients + mine.exchange,
+                                    mine.activations + mine.scratch,
+                                    mine.snapshot,
+                                    static_cast<std::size_t>(available_bytes())};
+  for (std::size_t k = 0; k < kinds; ++k)
+    all[kinds * static_cast<std::size_t>(world.rank()) + k] = static_cast<std::int64_t>(parts[k]);
+  if (world.size() > 1) world.all_reduce_sum(all, {"memory"});
+  const auto &names = world.terms().nodes;
+  const auto name = [&](int r) {
+    const auto i = static_cast<std::size_t>(r);
+    return i < names.size() ? names[i] : std::string();
+  };
+  Machine m;
+  for (int r = 0; r < world.size(); ++r) {
+    if (name(r) != name(world.rank())) continue;
+    const std::int64_t *row = all.data() + kinds * static_cast<std::size_t>(r);
+    m.weights += row[0], m.moments += row[1], m.gradients += row[2], m.activations += row[3],
+        m.snapshot += row[4];
+    m.free = m.ranks++ == 0 ? row[5] : std::min(m.free, row[5]);
+  }
+  return m;
+}
+
+} // namespace
+
 template <class A>
 void require_memory(const Options &o, const Ranks &ranks, const model::Layout &layout) {
-  const auto n = static_cast<double>(layout.size());
-  const Ownership ownership(ranks, layout, !std::is_same_v<A, float>);
-  const double masters = 4 * static_cast<double>(ownership.masters());
-  const double moments = static_cast<double>(ownership.moments()) * 2 *
-                         (o.optimizer.moments == optim::MomentType::bf16 ? 2 : 4);
-  const double buffers = std::bit_width(static_cast<std::uint64_t>(ranks.shards(o)));
-  const double gradients = buffers * 4 * static_cast<double>(layout.gradient_size());
-  const double copies = std::is_same_v<A, float> ? 0 : 2 * n;
-  const double average = o.average.beta > 0 ? 4 * static_cast<double>(ownership.moments()) : 0;
-  const double arena =
-      static_cast<double>(Pipeline<A>::scratch_bytes(o, ranks) + Pipeline<A>::slot_bytes(o, ranks));
-  const double need = masters + moments + gradients + copies + average + arena;
-  const auto free = static_cast<double>(available_bytes());
-  const auto text = [](double bytes) {
-    return base::text::bytes(static_cast<std::int64_t>(bytes));
-  };
-  if (free > 0 && need > free)
-    throw UserError(
-        Exit::machine, "E076", o.deck_path,
-        fmt::format("the run needs {}, this machine has {} free", text(need), text(free)),
-        fmt::format("Weights {}, moments {}, gradients {}, activations and scratch {}. Smaller "
-                    "batch.micro_batch, recompute.* = true, optimizer.moments = \"bf16\" or a "
-                    "smaller model would make it fit.",
-                    text(masters + copies), text(moments), text(gradients), text(arena)));
+  const Machine need = on_this_machine(ranks.world(), planned_memory<A>(o, ranks, layout));
+  const auto text = [](std::int64_t bytes) { return base::text::bytes(bytes); };
+  if (need.free <= 0 || need.total() <= need.free) return;
+  const std::string who =
+      need.ranks == 1 ? "the run needs" : fmt::format("{} ranks need", need.ranks);
+  throw UserError(
+      Exit::machine, "E076", o.deck_path,
+      fmt::format("{} {}, this machine has {} free", who, text(need.total()), text(need.free)),
+      fmt::format(
+          "Weights {}, moments {}, gradients {}, activations and scratch {}, a checkpoint's "
+          "copy {}. Smaller batch.micro_batch, recompute.* = true, optimizer.moments = "
+          "\"bf16\" or a smaller model would make it fit.",
+          text(need.weights), text(need.moments), text(need.gradients), text(need.activations),
+          text(need.snapshot)));
 }
 
 template void require_memory<float>(const Options &, const Ranks &, const model::Layout &);

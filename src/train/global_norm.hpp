@@ -4,7 +4,7 @@
 // where they lie; blocks that are cut by a border (an expert's slice that is no multiple of 4096) are put together first. Every rank
 // ends with the same number, that of one rank.
 #include "optim/norm.hpp"
-#include "train/owned.hpp"
+#include "train/exchange.hpp"
 
 namespace train {
 

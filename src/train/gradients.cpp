@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/gradients.hpp"
 
+#include <algorithm>
 #include <bit>
 
 #include "numerics/elementwise.hpp"
@@ -10,20 +11,28 @@ namespace train {
 using tensor::Index;
 using tensor::Vec;
 
-ShardSum::ShardSum(Index size, std::int64_t shards) : size_(size) {
-  const int count = std::bit_width(static_cast<std::uint64_t>(shards));
-  for (int i = 0; i < count; ++i) buffers_.emplace_back("train::gradients", size);
+namespace {
+
+std::size_t buffers_for(std::int64_t shards) {
+  return static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(shards)));
+}
+
+} // namespace
+
+ShardSum::ShardSum(Index size, std::int64_t shards) : size_(size), shards_(shards) {
+  for (std::size_t i = 0; i < buffers_for(shards); ++i)
+    buffers_.emplace_back("train::gradients", size);
   begin_step();
 }
 
-std::size_t ShardSum::bytes() const {
-  return buffers_.size() * static_cast<std::size_t>(size_) * sizeof(float);
+std::size_t ShardSum::bytes(Index size, std::int64_t shards) {
+  return buffers_for(shards) * static_cast<std::size_t>(size) * sizeof(float);
 }
 
 void ShardSum::begin_step() {
   free_.clear(), stack_.clear();
   for (std::size_t i = buffers_.size(); i-- > 0;) free_.push_back(i);
-  open_ = false;
+  open_ = false, closed_ = 0;
 }
 
 Vec<float> ShardSum::open(tensor::Context &ctx) {
@@ -42,6 +51,7 @@ Vec<float> ShardSum::open(tensor::Context &ctx) {
 void ShardSum::close(tensor::Context &ctx) {
   HADAL_CHECK(open_, "no shard is open");
   open_ = false;
+  ++closed_;
   while (stack_.size() > 1 && stack_[stack_.size() - 2].level == stack_.back().level) {
     const Partial later = stack_.back();
     stack_.pop_back();
@@ -70,108 +80,127 @@ bool makes(const model::Part &part, const std::string &name, Index use) {
 
 } // namespace
 
-Gradients::Gradients(const model::Layout &layout, const model::Part &part, std::int64_t shards)
-    : layout_(layout), part_(part) {
-  Index head = 0, dense = 0, experts = 0;
-  const auto take = [](Index &size, Index count) {
-    const Index at = size;
-    size += (count + 63) / 64 * 64;
-    return at;
-  };
+// Layers from the last to the first, MTP modules before them: the order in which the backward pass is done with them.
+Buckets::Buckets(const model::Layout &layout, const model::Part &part) : layout_(layout) {
+  const auto &dims = layout.dims();
+  for (Index k = dims.mtp_depth; part.head && k-- > 0;) layers_.push_back(dims.layers + k);
+  for (Index layer = part.last; layer-- > part.first;) layers_.push_back(layer);
+  sizes_.resize(layers_.size() + 2);
   for (const auto &slot : layout.slots()) {
     auto &uses = places_.emplace_back(static_cast<std::size_t>(layout.uses()));
-    if (!part.holds(layout.dims(), slot.spec)) continue;
+    if (!part.holds(dims, slot.spec)) continue;
     const bool table = slot.spec.name == "head" || slot.spec.name == "embedding";
     for (Index use = 0; use < (table ? layout.uses() : 1); ++use) {
       if (!makes(part, slot.spec.name, use)) continue;
-      Place &place = uses[static_cast<std::size_t>(use)];
-      if (slot.spec.name == "head")
-        place = {Group::head, take(head, slot.size)};
-      else if (slot.spec.sharding == arch::Sharding::experts)
-        place = {Group::experts, take(experts, slot.size)};
-      else
-        place = {Group::dense, take(dense, slot.size)};
+      Place place;
+      place.here = true, place.experts = slot.spec.sharding == arch::Sharding::experts;
+      place.bucket = slot.spec.layer >= 0       ? of_layer(slot.spec.layer)
+                     : slot.spec.name == "head" ? head()
+                                                : rest();
+      Index &size = place.experts ? sizes_[place.bucket].experts : sizes_[place.bucket].dense;
+      place.offset = size;
+      size += model::aligned(slot.size);
+      uses[static_cast<std::size_t>(use)] = place;
     }
   }
-  head_.emplace_back(head, shards);
-  dense_.emplace_back(dense, shards);
-  for (Index source = 0; source < layout.share().ep; ++source)
-    experts_.emplace_back(experts, shards);
 }
 
-std::size_t Gradients::bytes() const {
-  std::size_t sum = head_[0].bytes() + dense_[0].bytes();
-  for (const ShardSum &source : experts_) sum += source.bytes();
+std::size_t Buckets::of_layer(Index layer) const {
+  const auto at = std::find(layers_.begin(), layers_.end(), layer);
+  HADAL_CHECK(at != layers_.end(), "layer {} is of another stage", layer);
+  return static_cast<std::size_t>(at - layers_.begin()) + 1;
+}
+
+const Buckets::Place &Buckets::place(const model::Slot &slot, Index use) const {
+  const auto index = static_cast<std::size_t>(&slot - layout_.slots().data());
+  return places_[index][static_cast<std::size_t>(use)];
+}
+
+std::size_t Buckets::bytes(std::int64_t shards) const {
+  std::size_t sum = 0;
+  for (const Size &size : sizes_)
+    sum += ShardSum::bytes(size.dense, shards) +
+           static_cast<std::size_t>(layout_.share().ep) * ShardSum::bytes(size.experts, shards);
   return sum;
 }
 
-void Gradients::begin_step() {
-  head_[0].begin_step(), dense_[0].begin_step();
-  for (ShardSum &source : experts_) source.begin_step();
+Gradients::Gradients(const model::Layout &layout, const model::Part &part, std::int64_t shards)
+    : layout_(layout), buckets_(layout, part) {
+  for (std::size_t b = 0; b < buckets_.count(); ++b) {
+    Sums &sums = sums_.emplace_back(Sums{ShardSum(buckets_.size(b).dense, shards), {}});
+    if (buckets_.size(b).experts == 0) continue;
+    for (Index source = 0; source < layout.share().ep; ++source)
+      sums.experts.emplace_back(buckets_.size(b).experts, shards);
+  }
 }
 
-Gradients::Place Gradients::place_of(const model::Slot &slot, Index use) const {
-  const auto index = static_cast<std::size_t>(&slot - layout_.slots().data());
-  return places_[index][static_cast<std::size_t>(use)];
+void Gradients::begin_step() {
+  for (Sums &sums : sums_) {
+    sums.dense.begin_step();
+    for (ShardSum &source : sums.experts) source.begin_step();
+  }
 }
 
 void Gradients::compose() {
   tensor::Arena none = tensor::Arena::counting("train::gradients");
   tensor::Context ctx{tensor::Exec(), none};
-  const auto start = [&ctx](ShardSum &sum) {
-    return sum.is_open() ? sum.open(ctx).data() : nullptr;
-  };
-  float *const head = start(head_[0]), *const dense = start(dense_[0]);
-  std::vector<float *> experts;
-  for (ShardSum &source : experts_) experts.push_back(start(source));
   views_ = model::grads(layout_, [&](const model::Slot &slot, Index use, Index source) -> float * {
-    const Place place = place_of(slot, use);
-    float *from = nullptr;
-    if (place.group == Group::head) from = head;
-    if (place.group == Group::dense) from = dense;
-    if (place.group == Group::experts) from = experts[static_cast<std::size_t>(source)];
-    return from ? from + place.offset : nullptr;
+    const Buckets::Place &place = buckets_.place(slot, use);
+    if (!place.here) return nullptr;
+    Sums &sums = sums_[place.bucket];
+    ShardSum &sum = place.experts ? sums.experts[static_cast<std::size_t>(source)] : sums.dense;
+    return sum.is_open() ? sum.open(ctx).data() + place.offset : nullptr;
   });
 }
 
 const model::Grads &Gradients::for_forward(tensor::Context &ctx) {
-  if (!head_[0].is_open()) {
-    head_[0].open(ctx);
+  if (ShardSum &head = sums_[Buckets::head()].dense; !head.is_open()) {
+    head.open(ctx);
     compose();
   }
   return views_;
 }
 
 const model::Grads &Gradients::for_backward(tensor::Context &ctx) {
-  if (!dense_[0].is_open()) {
-    dense_[0].open(ctx);
-    for (ShardSum &source : experts_) source.open(ctx);
-    compose();
+  if (sums_[buckets_.rest()].dense.is_open()) return views_;
+  for (std::size_t b = Buckets::head() + 1; b < sums_.size(); ++b) {
+    sums_[b].dense.open(ctx);
+    for (ShardSum &source : sums_[b].experts) source.open(ctx);
   }
+  compose();
   return views_;
 }
 
-void Gradients::close_forward(tensor::Context &ctx) { head_[0].close(ctx); }
-
-void Gradients::close_backward(tensor::Context &ctx) {
-  dense_[0].close(ctx);
-  for (ShardSum &source : experts_) source.close(ctx);
+// Sources are consecutive data-parallel ranks, each with a whole subtree of shards.
+void Gradients::close(tensor::Context &ctx, std::size_t bucket) {
+  Sums &sums = sums_[bucket];
+  sums.dense.close(ctx);
+  for (ShardSum &source : sums.experts) source.close(ctx);
+  if (!sums.dense.whole()) return;
+  auto &sources = sums.experts;
+  for (std::size_t width = 1; width < sources.size(); width *= 2)
+    for (std::size_t s = 0; s + width < sources.size(); s += 2 * width)
+      numerics::add(ctx, "train::gradients::sources", Vec<const float>(sources[s + width].total()),
+                    sources[s].total());
+  if (when_whole_) when_whole_(ctx, bucket);
 }
 
-// Sources are consecutive data-parallel ranks, each with a whole subtree of shards.
-void Gradients::finish(tensor::Context &ctx) {
-  for (std::size_t width = 1; width < experts_.size(); width *= 2)
-    for (std::size_t s = 0; s + width < experts_.size(); s += 2 * width)
-      numerics::add(ctx, "train::gradients::sources", Vec<const float>(experts_[s + width].total()),
-                    experts_[s].total());
+void Gradients::close_forward(tensor::Context &ctx) { close(ctx, Buckets::head()); }
+
+void Gradients::close_layer(tensor::Context &ctx, Index layer) {
+  close(ctx, buckets_.of_layer(layer));
+}
+
+void Gradients::close_backward(tensor::Context &ctx) {
+  for (std::size_t b = Buckets::head() + 1; b < sums_.size(); ++b)
+    if (sums_[b].dense.is_open()) close(ctx, b);
 }
 
 Vec<float> Gradients::total(const model::Slot &slot, Index use) const {
-  const Place place = place_of(slot, use);
-  if (place.group == Group::none) return {};
-  const ShardSum &sum = place.group == Group::head    ? head_[0]
-                        : place.group == Group::dense ? dense_[0]
-                                                      : experts_[0];
+  const Buckets::Place &place = buckets_.place(slot, use);
+  if (!place.here) return {};
+  const Sums &sums = sums_[place.bucket];
+  const ShardSum &sum = place.experts ? sums.experts[0] : sums.dense;
   return Vec<float>(sum.total().data() + place.offset, slot.size);
 }
 

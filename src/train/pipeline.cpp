@@ -161,19 +161,30 @@ template <class A> bool Pipeline<A>::local(const Piece &piece, int stage) const 
          ranks_.rank_of(stage, piece.direction) == ranks_.mesh().place.pp_rank;
 }
 
-template <class A>
-void Pipeline<A>::close_if_last(Context &ctx, const Piece &piece, const Step &step,
-                                bool of_forward) {
+// Is the piece the last micro-batch of a shard?
+template <class A> bool Pipeline<A>::ends_shard(const Piece &piece, const Step &step) const {
   const std::int64_t n = step.program.last_of(piece.direction) -
                          step.program.first_of(piece.direction),
                      m = piece.micro_batch - step.program.first_of(piece.direction);
   const std::int64_t shards = ranks_.shards(options_);
-  if (m + 1 < n && (m + 1) * shards / n == m * shards / n) return;
-  Gradients &g = gradients_[static_cast<std::size_t>(piece.chunk)];
-  if (of_forward)
-    g.close_forward(ctx);
-  else
-    g.close_backward(ctx);
+  return m + 1 == n || (m + 1) * shards / n != m * shards / n;
+}
+
+// Around the W of a piece. With the last micro-batch of a shard, each layer's sums are closed as soon as its gradients stand, so that they
+// can travel; the rest is closed behind it.
+template <class A>
+void Pipeline<A>::begin_weights(Context &ctx, const Piece &piece, const Step &step) {
+  const auto c = static_cast<std::size_t>(piece.chunk);
+  if (!ends_shard(piece, step)) return;
+  stages_[c].set_layer_done(
+      [this, &ctx, c](Index layer) { gradients_[c].close_layer(ctx, layer); });
+}
+template <class A>
+void Pipeline<A>::end_weights(Context &ctx, const Piece &piece, const Step &step) {
+  const auto c = static_cast<std::size_t>(piece.chunk);
+  if (!ends_shard(piece, step)) return;
+  stages_[c].set_layer_done({});
+  gradients_[c].close_backward(ctx);
 }
 
 template <class A>
@@ -199,7 +210,7 @@ template <class A> void Pipeline<A>::forward(Context &ctx, const Piece &piece, S
   const auto c = static_cast<std::size_t>(piece.chunk);
   stages_[c].forward(ctx, slot.arena, step.weights, slot.batch, step.scales,
                      gradients_[c].for_forward(ctx), step.load_BE, slot.x_TD, slot.tape);
-  close_if_last(ctx, piece, step, true);
+  if (ends_shard(piece, step)) gradients_[c].close_forward(ctx);
 }
 
 template <class A> void Pipeline<A>::end_backward(Context &ctx, const Piece &piece, Step &step) {
@@ -219,9 +230,10 @@ void Pipeline<A>::backward(Context &ctx, const Piece &piece, Step &step, bool wi
   Slot &slot = slot_of(piece);
   const auto c = static_cast<std::size_t>(piece.chunk);
   if (with_weights) {
+    begin_weights(ctx, piece, step);
     stages_[c].backward(ctx, step.weights, slot.batch, step.scales, gradients_[c].for_backward(ctx),
                         slot.dy_TD, slot.tape, slot.dx_TD);
-    close_if_last(ctx, piece, step, false);
+    end_weights(ctx, piece, step);
   } else {
     stages_[c].backward_input(ctx, slot.arena, step.weights, slot.batch, step.scales, slot.dy_TD,
                               slot.tape, slot.dx_TD);
@@ -237,6 +249,7 @@ template <class A> void Pipeline<A>::overlap(Context &ctx, const Action &action,
   const auto f = static_cast<std::size_t>(action.at.chunk),
              b = static_cast<std::size_t>(action.with.chunk);
   Context beside = ctx.within(*pair_scratch_);
+  begin_weights(beside, action.with, step);
   {
     const auto forward = stages_[f].forward_walk(ctx, front.arena, step.weights, front.batch,
                                                  step.scales, gradients_[f].for_forward(ctx),
@@ -246,16 +259,17 @@ template <class A> void Pipeline<A>::overlap(Context &ctx, const Action &action,
                                                    back.tape, back.dx_TD);
     model::walk_pair(*forward, *backward);
   }
-  close_if_last(ctx, action.at, step, true);
-  close_if_last(ctx, action.with, step, false);
+  if (ends_shard(action.at, step)) gradients_[f].close_forward(ctx);
+  end_weights(ctx, action.with, step);
   end_backward(ctx, action.with, step);
 }
 
 template <class A> void Pipeline<A>::backward_weight(Context &ctx, const Piece &piece, Step &step) {
   Slot &slot = slot_of(piece);
   const auto c = static_cast<std::size_t>(piece.chunk);
+  begin_weights(ctx, piece, step);
   stages_[c].backward_weight(ctx, slot.batch, gradients_[c].for_backward(ctx), slot.tape);
-  close_if_last(ctx, piece, step, false);
+  end_weights(ctx, piece, step);
 }
 
 template <class A> void Pipeline<A>::message(Context &ctx, const Action &action, const Step &step) {

@@ -78,8 +78,9 @@ private:
   void backward(tensor::Context &ctx, const schedule::Piece &piece, Step &step, bool with_weights);
   void backward_weight(tensor::Context &ctx, const schedule::Piece &piece, Step &step);
   void overlap(tensor::Context &ctx, const schedule::Action &action, Step &step);
-  void close_if_last(tensor::Context &ctx, const schedule::Piece &piece, const Step &step,
-                     bool of_forward);
+  bool ends_shard(const schedule::Piece &piece, const Step &step) const;
+  void begin_weights(tensor::Context &ctx, const schedule::Piece &piece, const Step &step);
+  void end_weights(tensor::Context &ctx, const schedule::Piece &piece, const Step &step);
   void message(tensor::Context &ctx, const schedule::Action &action, const Step &step);
   bool local(const schedule::Piece &piece, int stage) const;
 

@@ -19,6 +19,7 @@
 #include "train/continuing.hpp"
 #include "train/fingerprint.hpp"
 #include "train/history.hpp"
+#include "train/memory.hpp"
 #include "train/step.hpp"
 #include "train/stop.hpp"
 #include "train/traced_steps.hpp"
@@ -350,8 +351,8 @@ private:
       base::log::info("checkpoint of step {}: {} in {:.2f} s", last_checkpoint_,
                       base::text::bytes(static_cast<std::int64_t>(writer_->last_bytes())),
                       writer_->last_seconds());
-    base::log::info("memory: {} planned (state, gradients, arena), {} measured at most",
-                    base::text::bytes(static_cast<std::int64_t>(trainer_.planned_bytes())),
+    base::log::info("memory: {}, {} measured at most",
+                    memory_text(planned_memory<A>(o_, ranks_, layout_)),
                     base::text::bytes(peak_resident_bytes()));
     report_traffic();
     const auto &c = state_.counters;

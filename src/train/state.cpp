@@ -235,9 +235,4 @@ std::string State::hash(tensor::Context &ctx) {
   return ranks_.first() ? checkpoint::fold(whole(), lists) : "";
 }
 
-std::size_t State::device_bytes() const {
-  return 4 * static_cast<std::size_t>(ownership.masters()) +
-         static_cast<std::size_t>(ownership.moments()) * 2 * (bf16_moments() ? 2 : 4);
-}
-
 } // namespace train

@@ -67,7 +67,6 @@ public:
   std::string hash(tensor::Context &ctx);
   // All sections with their global tensors, without data: what many writers agree on.
   std::vector<checkpoint::Section> whole() const;
-  std::size_t device_bytes() const;
   bool bf16_moments() const { return second.bf16.extent(0) > 0; }
 
 private:

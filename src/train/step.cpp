@@ -6,6 +6,7 @@
 #include "model/finite.hpp"
 #include "numerics/elementwise.hpp"
 #include "optim/balance.hpp"
+#include "train/memory.hpp"
 
 namespace train {
 
@@ -52,7 +53,9 @@ Trainer<A>::Trainer(const Options &options, const Ranks &ranks, State &state,
       pipeline_(options, ranks, gradients_),
       buffers_(options.batch.micro_batch, options.batch.sequence, options.dims.mtp_depth),
       square_sum_(largest(state.layout)), global_norm_(options.dims),
-      load_BE_("train::load", pipeline_.moe_blocks(), options.dims.experts) {}
+      load_BE_("train::load", pipeline_.moe_blocks(), options.dims.experts) {
+  pipeline_.flights().beside([this] { exchange_.progress(); });
+}
 
 // Owners round, so that a matrix travels in the compute dtype and every rank has the same bits.
 template <class A> void Trainer<A>::weights_changed() {
@@ -69,12 +72,7 @@ template <class A> void Trainer<A>::weights_changed() {
 }
 
 template <class A> std::size_t Trainer<A>::planned_bytes() const {
-  const std::size_t copies =
-      std::is_same_v<A, float> ? 0 : sizeof(A) * static_cast<std::size_t>(state_.layout.size());
-  std::size_t gradients = exchange_.bytes();
-  for (const Gradients &of_chunk : gradients_) gradients += of_chunk.bytes();
-  return state_.device_bytes() + copies + gradients + arena_.capacity() +
-         Pipeline<A>::slot_bytes(options_, ranks_);
+  return planned_memory<A>(options_, ranks_, state_.layout).training();
 }
 
 // This rank's share of the next `count` samples, in the order of its micro-batches; the others are passed over, so that the cursor
@@ -117,7 +115,7 @@ void Trainer<A>::run_micro_batches(const std::vector<data::Sample> &samples, Ste
   scales.balance = static_cast<double>(per_micro) / static_cast<double>(report.samples);
   scales.alpha = options_.balance.alpha;
 
-  for (Gradients &of_chunk : gradients_) of_chunk.begin_step();
+  exchange_.begin_step();
   std::vector<model::HostSample> hosts;
   for (const auto &sample : samples) hosts.push_back(host(sample));
   Ledger ledger(static_cast<std::int64_t>(n), depth,
@@ -249,7 +247,7 @@ template <class A> StepReport Trainer<A>::step() {
   run_micro_batches(samples, report);
   {
     const model::Computing span(&flights(), {"sum of gradients"});
-    exchange_.reduce(ctx_);
+    exchange_.finish(ctx_);
   }
   report.grad_norm = std::sqrt(gradient_squares());
   report.clipped =

@@ -6,9 +6,9 @@
 
 #include "optim/norm.hpp"
 #include "tensor/arena.hpp"
+#include "train/exchange.hpp"
 #include "train/global_norm.hpp"
 #include "train/gradients.hpp"
-#include "train/owned.hpp"
 #include "train/pipeline.hpp"
 #include "train/state.hpp"
 
@@ -68,7 +68,7 @@ public:
   void weights_changed();
 
   tensor::Context &context() { return ctx_; }
-  std::size_t planned_bytes() const; // state, compute copies, gradients, arena
+  std::size_t planned_bytes() const; // of this rank, without a checkpoint's copy
   // Counts work by label from now on (null: no more).
   tensor::WorkCounter &count_work() {
     ctx_.counter = &counter_;

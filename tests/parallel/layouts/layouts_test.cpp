@@ -130,6 +130,13 @@ TEST(Layouts, RecomputedWithTwoModulesBeforeTheNorm) {
               {{2, data(2, 2)}, {2, pipeline(2, "zb1p")}, {4, pipeline(4, "dualpipe")}});
 }
 
+// Tables of more than one block: replicas own pieces that begin inside a tensor.
+TEST(Layouts, TensorsThatAreCut) {
+  const Words wide = {"model.vocabulary=9000", "batch.global_batch=8"};
+  expect_same(wide, {{4, pipeline(2, "dualpipe", 2)}});
+  expect_same(with(wide, {"precision.compute=bf16", "average.beta=0.9"}), {{2, data(2)}});
+}
+
 // The comparison can fail: one rank's share of the law of sums is not another's.
 TEST(Layouts, AnotherNumberOfShardsIsSeen) { EXPECT_NE(run(1, {"parallel.shards=4"}), run(1, {})); }
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <map>
 
 #include "tests/support/arrays.hpp"
 #include "train/gradients.hpp"
@@ -74,7 +75,6 @@ TEST_P(GradientTree, FollowsTheLaw) {
       if (m + 1 == micro_batches || (m + 1) * shards / micro_batches != m * shards / micro_batches)
         gradients.close_forward(ctx), gradients.close_backward(ctx);
     }
-    gradients.finish(ctx);
     ctx.exec.fence();
   }
   const auto expect = [&](const std::string &name, const std::function<float(Index)> &law,
@@ -104,11 +104,12 @@ INSTANTIATE_TEST_SUITE_P(Shards, GradientTree,
 
 TEST(Gradients, BuffersGrowWithTheLogarithm) {
   const model::Layout layout(dims());
-  const auto one = train::Gradients(layout, 1).bytes();
+  const train::Buckets buckets(layout, layout.share().parts.at(0));
+  const auto one = buckets.bytes(1);
   EXPECT_EQ(one, static_cast<std::size_t>(layout.gradient_size()) * sizeof(float));
-  EXPECT_EQ(train::Gradients(layout, 2).bytes(), 2 * one);
-  EXPECT_EQ(train::Gradients(layout, 8).bytes(), 4 * one);
-  EXPECT_EQ(train::Gradients(layout, 64).bytes(), 7 * one);
+  EXPECT_EQ(buckets.bytes(2), 2 * one);
+  EXPECT_EQ(buckets.bytes(8), 4 * one);
+  EXPECT_EQ(buckets.bytes(64), 7 * one);
 }
 
 TEST(Gradients, AnUnfinishedTreeIsAFault) {
@@ -124,6 +125,67 @@ TEST(Gradients, AnUnfinishedTreeIsAFault) {
   EXPECT_THROW(gradients.total(slot), base::Fault);
   gradients.for_backward(ctx), gradients.close_backward(ctx);
   EXPECT_EQ(gradients.total(slot).extent(0), static_cast<std::size_t>(slot.size));
+}
+
+// Layers that are closed one by one while others are open give the same sums, and are told of in the order of the backward pass.
+TEST(Gradients, BucketsAreWholeOneByOne) {
+  const model::Layout layout(dims());
+  tensor::Arena arena("test", 1 << 20);
+  tensor::Context ctx{tensor::Exec(), arena};
+  train::Gradients gradients(layout, 2);
+  std::vector<std::size_t> told;
+  gradients.when_whole([&](tensor::Context &, std::size_t bucket) { told.push_back(bucket); });
+  gradients.begin_step();
+  const auto &late = layout.at("layers.1.mla.w_o"), &early = layout.at("layers.0.ffn.w_up");
+  for (int m = 0; m < 2; ++m) {
+    gradients.for_forward(ctx), gradients.close_forward(ctx);
+    EXPECT_EQ(told.size(), m == 0 ? 0U : 1U);
+    const model::Grads &g = gradients.for_backward(ctx);
+    add_micro_batch(g, m);
+    const tensor::Vec<float> w_up(g.blocks[0].ffn.w_up_FD.data(), g.blocks[0].ffn.w_up_FD.size());
+    for (const Index layer : {3, 2, 1}) gradients.close_layer(ctx, layer);
+    EXPECT_EQ(told.size(), m == 0 ? 0U : 4U);
+    if (m == 1) {
+      EXPECT_EQ(gradients.total(late).extent(0), static_cast<std::size_t>(late.size));
+      EXPECT_THROW(gradients.total(early), base::Fault);
+    }
+    Kokkos::deep_copy(w_up, 1.0F + static_cast<float>(m)); // still open
+    gradients.close_layer(ctx, 0);
+    gradients.close_backward(ctx);
+  }
+  EXPECT_EQ(told, (std::vector<std::size_t>{0, 1, 2, 3, 4, 5}));
+  ctx.exec.fence();
+  const auto got = support::download(gradients.total(late));
+  for (Index i = 0; i < late.size; ++i)
+    EXPECT_EQ(static_cast<float>(got[static_cast<std::size_t>(i)]), by_the_law(2, 2, 1, i));
+  for (const double value : support::download(gradients.total(early))) EXPECT_EQ(value, 3.0);
+}
+
+// Every trained tensor, and every use of embedding and head, lies in one bucket; tensors of a bucket do not overlap.
+TEST(Gradients, BucketsHoldEveryTensorOnce) {
+  const model::Layout layout(dims());
+  const train::Buckets buckets(layout, layout.share().parts.at(0));
+  ASSERT_EQ(buckets.count(), 6U); // head, two MTP modules, two layers, the rest
+  std::map<std::pair<std::size_t, bool>, Index> filled;
+  for (const model::Slot &slot : layout.slots())
+    for (Index use = 0; use < layout.uses(); ++use) {
+      const auto &place = buckets.place(slot, use);
+      const bool table = slot.spec.name == "embedding" || slot.spec.name == "head";
+      EXPECT_EQ(place.here, use == 0 || table) << slot.spec.name;
+      if (!place.here) continue;
+      const std::size_t expected = slot.spec.layer >= 0
+                                       ? 4 - static_cast<std::size_t>(slot.spec.layer)
+                                   : slot.spec.name == "head" ? 0
+                                                              : 5;
+      EXPECT_EQ(place.bucket, expected) << slot.spec.name;
+      Index &end = filled[{place.bucket, place.experts}];
+      EXPECT_GE(place.offset, end);
+      end = place.offset + slot.size;
+    }
+  for (std::size_t b = 0; b < buckets.count(); ++b) {
+    EXPECT_LE((filled[{b, false}]), buckets.size(b).dense);
+    EXPECT_LE((filled[{b, true}]), buckets.size(b).experts);
+  }
 }
 
 } // namespace
