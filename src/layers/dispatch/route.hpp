@@ -32,7 +32,7 @@ struct Source {
 struct Group {
   comm::Communicator *ep = nullptr, *node = nullptr, *cross = nullptr;
   Way way = Way::direct;
-  Formats formats;       // for plans of this group; on one rank (ep null) too
+  Formats formats = {};  // for plans of this group; on one rank (ep null) too
   Index most_tokens = 0; // of any rank of the group; 0: as many as here
 };
 
