@@ -13,7 +13,8 @@ TEST(decks, every_shipped_deck_passes_check_and_explain) {
   int count = 0;
   for (const auto &entry : fs::recursive_directory_iterator(kSource + "/input")) {
     if (entry.path().extension() != ".toml" ||
-        entry.path().string().find("/machines/") != std::string::npos)
+        entry.path().string().find("/machines/") != std::string::npos ||
+        entry.path().string().find("/evaluate/") != std::string::npos)
       continue;
     ++count;
     const auto check =
@@ -26,6 +27,20 @@ TEST(decks, every_shipped_deck_passes_check_and_explain) {
     EXPECT_NE(explain.output.find("global_batch"), std::string::npos);
   }
   EXPECT_GE(count, 6);
+}
+
+// Their tasks are read with the samples of the repository; those of deepseek_v3 want more examples than there are.
+TEST(decks, decks_of_evaluations_pass_check_and_explain) {
+  for (const std::string name : {"tiny", "deepseek_v3"}) {
+    const std::string deck = "input/evaluate/" + name + ".toml";
+    const auto check =
+        support::run({support::hadal(), "eval", deck, "--check", "evaluate.shots=1"}, kSource);
+    EXPECT_EQ(check.code, 0) << check.output;
+    EXPECT_NE(check.output.find("the deck is valid"), std::string::npos) << check.output;
+    const auto explain = support::run({support::hadal(), "eval", deck, "--explain"}, kSource);
+    EXPECT_EQ(explain.code, 0) << explain.output;
+    EXPECT_NE(explain.output.find("max_length"), std::string::npos) << explain.output;
+  }
 }
 
 TEST(decks, manual_of_keys_is_what_the_program_prints) {

@@ -5,6 +5,7 @@
 
 #include "app/commands/commands.hpp"
 #include "deck/reference.hpp"
+#include "eval/options.hpp"
 #include "train/options.hpp"
 
 namespace app {
@@ -15,7 +16,9 @@ void add_decks(CLI::App &program, Action &action) {
   command->group(""); // for those who edit the page
   command->callback([&action] {
     action = [] {
-      fmt::print("{}", deck::reference(train::declared_keys(), {"data.source"}));
+      auto tables = train::declared_keys();
+      for (auto &table : eval::declared_keys()) tables.push_back(std::move(table));
+      fmt::print("{}", deck::reference(tables, {"data.source", "evaluate.task"}));
       return 0;
     };
   });

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "app/commands/chat.hpp"
+#include "app/commands/habits.hpp"
 #include "base/files.hpp"
 #include "data/json.hpp"
 
@@ -44,13 +45,6 @@ std::vector<data::Token> read_tokens(const std::string &file, std::int64_t vocab
   return tokens;
 }
 
-bool wants_bos(const checkpoint::Reader &reader) {
-  const auto settings = reader.text_file("tokenizer_config.json");
-  if (!settings) return false;
-  const auto json = nlohmann::json::parse(*settings, nullptr, false);
-  return json.is_object() && json.contains("add_bos_token") && json.at("add_bos_token") == true;
-}
-
 } // namespace
 
 std::vector<data::Token> prompt_tokens(const PromptArguments &a, const data::Tokenizer &tokenizer,
@@ -65,7 +59,7 @@ std::vector<data::Token> prompt_tokens(const PromptArguments &a, const data::Tok
         .tokens;
   }
   std::vector<data::Token> tokens;
-  if (wants_bos(reader))
+  if (habits_of(reader).bos)
     tokens.push_back(tokenizer.bos());
   else if (!masked || a.text.empty())
     tokens.push_back(tokenizer.eos());

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What the deck and the files of a checkpoint say of how documents were seen in training, and in which dtype.
+#include <cstdint>
+
+#include "checkpoint/checkpoint.hpp"
+
+namespace app {
+
+struct Habits {
+  bool bf16 = false, masked = false;
+  bool bos = false; // the tokenizer's settings ask for the begin token (add_bos_token)
+  std::int64_t sequence = 0;
+};
+Habits habits_of(const checkpoint::Reader &reader);
+
+} // namespace app
