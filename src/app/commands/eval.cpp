@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // hadal eval DECK: the model of a checkpoint against the tasks of a deck.
+#include <cstdio>
 #include <filesystem>
 #include <memory>
 
@@ -89,6 +90,7 @@ int run_eval(const EvalArguments &a) {
   const auto results = bf16 ? evaluate<numerics::bf16>(options, tasks, reader, habits, directory)
                             : evaluate<float>(options, tasks, reader, habits, directory);
   fmt::print("{}", eval::table(results, options.groups));
+  std::fflush(stdout); // before the notes on the other stream
   for (const eval::TaskResult &result : results)
     if (result.shortened > 0)
       say(fmt::format("note: {}: {} of {} prompts were longer than {} tokens and lost their "
