@@ -73,7 +73,7 @@ TEST(ScheduleCommand, RefusesWhatCannotBe) {
            {"dualpipe --stages 5 --micro-batches 20", "[E015]"},
            {"dualpipev --stages 5 --micro-batches 20", "[E015]"},
            {"accumulate --stages 2 --micro-batches 2", "[E015]"},
-           {"dualpipe --stages 4 --micro-batches 7", "at least 8 micro-batches"},
+           {"dualpipe --stages 4 --micro-batches 7", "their number must be even"},
            {"dualpipe --stages 4 --micro-batches 9", "must be even"},
            {"1f1b --stages 2 --micro-batches 2 --costs 1,1", "[E017]"},
            {"1f1b --stages 2 --micro-batches 2 --costs 1,1,1,", "'' is not a number"},
