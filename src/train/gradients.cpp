@@ -5,6 +5,7 @@
 #include <bit>
 
 #include "numerics/elementwise.hpp"
+#include "train/fold.hpp"
 
 namespace train {
 
@@ -21,7 +22,8 @@ std::size_t buffers_for(std::int64_t shards) {
 
 ShardSum::ShardSum(Index size, std::int64_t shards) : size_(size), shards_(shards) {
   for (std::size_t i = 0; i < buffers_for(shards); ++i)
-    buffers_.emplace_back("train::gradients", size);
+    buffers_.emplace_back("train::gradients", size); // all zeros
+  clear_.assign(buffers_.size(), true);
   begin_step();
 }
 
@@ -39,11 +41,14 @@ Vec<float> ShardSum::open(tensor::Context &ctx) {
   if (!open_) {
     HADAL_CHECK(!free_.empty(), "no free buffer of {}; {} partial sums", buffers_.size(),
                 stack_.size());
-    stack_.push_back({free_.back(), 0});
+    const std::size_t buffer = free_.back();
+    stack_.push_back({buffer, 0});
     free_.pop_back();
-    ctx.count("train::gradients::clear", 0, 4.0 * static_cast<double>(size_));
-    numerics::fill(ctx, "train::gradients::clear", buffers_[stack_.back().buffer], 0.0F);
-    open_ = true;
+    if (!clear_[buffer]) {
+      ctx.count("train::gradients::clear", 0, 4.0 * static_cast<double>(size_));
+      numerics::fill(ctx, "train::gradients::clear", buffers_[buffer], 0.0F);
+    }
+    clear_[buffer] = false, open_ = true;
   }
   return buffers_[stack_.back().buffer];
 }
@@ -52,15 +57,16 @@ void ShardSum::close(tensor::Context &ctx) {
   HADAL_CHECK(open_, "no shard is open");
   open_ = false;
   ++closed_;
+  std::vector<Vec<float>> later;
   while (stack_.size() > 1 && stack_[stack_.size() - 2].level == stack_.back().level) {
-    const Partial later = stack_.back();
+    const std::size_t buffer = stack_.back().buffer;
     stack_.pop_back();
-    ctx.count("train::gradients::fold", 0, 12.0 * static_cast<double>(size_));
-    numerics::add(ctx, "train::gradients::fold", Vec<const float>(buffers_[later.buffer]),
-                  buffers_[stack_.back().buffer]);
-    free_.push_back(later.buffer);
+    later.push_back(buffers_[buffer]);
+    free_.push_back(buffer);
+    clear_[buffer] = true; // by the fold
     ++stack_.back().level;
   }
+  if (!later.empty()) fold_shards(ctx, later, buffers_[stack_.back().buffer]);
 }
 
 Vec<float> ShardSum::total() const {
