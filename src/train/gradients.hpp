@@ -38,7 +38,7 @@ private:
   std::int64_t shards_, closed_ = 0;
   std::vector<tensor::Vec<float>> buffers_;
   std::vector<std::size_t> free_;
-  std::vector<bool> clear_; // buffers that hold zeros
+  std::vector<bool> clear_;    // buffers that hold zeros
   std::vector<Partial> stack_; // closed shards, levels falling
   bool open_ = false;
 };
