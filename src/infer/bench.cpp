@@ -9,7 +9,7 @@
 #include "arch/counts.hpp"
 #include "base/clock.hpp"
 #include "base/text.hpp"
-#include "infer/generator.hpp"
+#include "infer/engine.hpp"
 #include "infer/load.hpp"
 #include "tensor/kernel_timer.hpp"
 
@@ -80,6 +80,66 @@ std::string breakdown(tensor::Context &ctx, Generator<A> &generator, const Gener
   return text + fmt::format("    {:<44}{:>6.1f} %\n", "outside kernels", 100 * (1 - inside / wall));
 }
 
+struct Kind {
+  const char *name;
+  Attention attention;
+  bool keeps_kv;
+};
+constexpr Kind kKinds[] = {{"exact", Attention::exact, false},
+                           {"exact, keys kept", Attention::exact, true},
+                           {"absorbed", Attention::absorbed, false}};
+
+// Median seconds of a step in which `batch` sequences speak, each behind a prompt of its own.
+template <class A>
+double step_seconds(const arch::Dims &dims, const model::Weights<A> &weights, Index batch,
+                    const GenerateBench &request, const Kind &kind) {
+  constexpr Index kRows = 512;
+  // Prompts are read one after the other, those that are done speak meanwhile: all speak together in 16 steps at least.
+  const Index most = 18 + batch * (request.prompt + 1) / (kRows - batch);
+  EngineOptions options;
+  options.attention = kind.attention, options.keeps_kv = kind.keeps_kv;
+  options.batch = batch, options.rows = kRows;
+  options.tokens = batch * (pages_for(request.prompt + most) + 1) * kPage;
+  tensor::Arena arena("infer::bench_batch", Engine<A>::arena_bytes(dims, options));
+  tensor::Context ctx{tensor::Exec(), arena, {}, nullptr};
+  Engine<A> engine(dims, weights, options);
+  const auto tokens = made_up_tokens(dims, request.prompt + batch);
+  for (Index i = 0; i < batch; ++i) {
+    Request one;
+    one.prompt.assign(tokens.begin() + i, tokens.begin() + i + request.prompt);
+    one.sampling.max_tokens = most;
+    one.stream = static_cast<std::uint64_t>(i);
+    engine.add(one);
+  }
+  std::vector<double> seconds;
+  while (!engine.idle()) {
+    const base::Stopwatch watch;
+    if (static_cast<Index>(engine.step(ctx).size()) == batch) seconds.push_back(watch.seconds());
+  }
+  HADAL_CHECK(!seconds.empty(), "{} sequences never spoke together", batch);
+  std::sort(seconds.begin(), seconds.end());
+  return seconds[seconds.size() / 2];
+}
+
+template <class A>
+std::string batches(const arch::Dims &dims, const model::Weights<A> &weights,
+                    const GenerateBench &request, double peak) {
+  std::string text = fmt::format("  many sequences, each behind a prompt of {}; share of the GEMM "
+                                 "peak without attention:\n",
+                                 request.prompt);
+  const double flops = 2 * static_cast<double>(arch::active_matrix_weights(dims));
+  for (const Kind &kind : kKinds) {
+    for (const Index batch : request.batches) {
+      const double seconds = step_seconds(dims, weights, batch, request, kind),
+                   rate = static_cast<double>(batch) / seconds;
+      text +=
+          fmt::format("    {:<18}{:>4} at once {:>9.2f} ms a step {:>9.0f} tokens/s {:>6.0f} %\n",
+                      kind.name, batch, 1e3 * seconds, rate, 100 * flops * rate / peak);
+    }
+  }
+  return text;
+}
+
 template <class A> std::string run(const GenerateBench &request, const char *type) {
   const arch::Dims &dims = request.dims;
   const bool half = sizeof(A) == 2;
@@ -116,7 +176,7 @@ template <class A> std::string run(const GenerateBench &request, const char *typ
                       1e3 * speed.token, 1 / speed.token, bytes / 1e6, bytes / speed.token / 1e9,
                       100 * bytes / speed.token / copy, copy / 1e9);
   if (request.breakdown) text += breakdown(ctx, generator, request);
-  return text;
+  return text + batches(dims, weights.views, request, peak);
 }
 
 } // namespace

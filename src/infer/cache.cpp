@@ -35,14 +35,17 @@ void PagePool::drop(const Index page) {
 }
 
 template <class A>
-Cache<A>::Cache(const arch::Dims &dims, const Index layers, const Index pages)
-    : layers_(layers), pages_(pages), latent_(dims.kv_rank), rope_(dims.rope),
+Cache<A>::Cache(const arch::Dims &dims, const Index layers, const Index pages, const bool keeps_kv)
+    : pages_(pages), latent_(dims.kv_rank), rope_(dims.rope),
+      kv_(keeps_kv ? dims.heads * (dims.nope + dims.value) : 0),
       latent_LX("infer::latent_LX", layers, pages * kPage * dims.kv_rank), // zeros: finite
-      key_LX("infer::key_LX", layers, pages * kPage * dims.rope) {}
+      key_LX("infer::key_LX", layers, pages * kPage * dims.rope),
+      kv_LX("infer::kv_LX", layers, pages * kPage * kv_) {}
 
 template <class A> layers::mla::Pages<A> Cache<A>::layer(const Index layer) const {
   return {Cube<A>(&latent_LX(layer, 0), pages_, kPage, latent_),
-          Cube<A>(&key_LX(layer, 0), pages_, kPage, rope_)};
+          Cube<A>(&key_LX(layer, 0), pages_, kPage, rope_),
+          kv_ > 0 ? Cube<A>(&kv_LX(layer, 0), pages_, kPage, kv_) : Cube<A>()};
 }
 
 namespace {
@@ -66,10 +69,19 @@ template <class A>
 void Cache<A>::copy(tensor::Context &ctx, const Index from, const Index to) const {
   copy_pages(ctx, latent_LX, kPage * latent_, from, to);
   copy_pages(ctx, key_LX, kPage * rope_, from, to);
+  if (kv_ > 0) copy_pages(ctx, kv_LX, kPage * kv_, from, to);
 }
 
 template <class A> std::size_t Cache<A>::bytes() const {
-  return (latent_LX.size() + key_LX.size()) * sizeof(A);
+  return (latent_LX.size() + key_LX.size() + kv_LX.size()) * sizeof(A);
+}
+
+template <class A>
+std::size_t Cache<A>::bytes(const arch::Dims &dims, const Index layers, const Index pages,
+                            const bool keeps_kv) {
+  const Index numbers =
+      dims.kv_rank + dims.rope + (keeps_kv ? dims.heads * (dims.nope + dims.value) : 0);
+  return static_cast<std::size_t>(pages * kPage * layers * numbers) * sizeof(A);
 }
 
 template class Cache<float>;

@@ -35,16 +35,19 @@ private:
 // What the pages hold, of some layers.
 template <class A> class Cache {
 public:
-  Cache(const arch::Dims &dims, Index layers, Index pages);
+  // keeps_kv: keys and values are kept beside the latents.
+  Cache(const arch::Dims &dims, Index layers, Index pages, bool keeps_kv = false);
   layers::mla::Pages<A> layer(Index layer) const;
   // The whole of page `from`, in all layers.
   void copy(tensor::Context &ctx, Index from, Index to) const;
   Index pages() const { return pages_; }
-  std::size_t bytes() const; // pages x kPage x layers x (C + R) numbers
+  std::size_t bytes() const;
+  // pages x kPage x layers x (C + R) numbers, and H (N + V) more where keys and values are kept.
+  static std::size_t bytes(const arch::Dims &dims, Index layers, Index pages, bool keeps_kv);
 
 private:
-  Index layers_, pages_, latent_, rope_;
-  tensor::Mat<A> latent_LX, key_LX; // X: page, token, number
+  Index pages_, latent_, rope_, kv_;
+  tensor::Mat<A> latent_LX, key_LX, kv_LX; // X: page, token, number
 };
 
 } // namespace infer

@@ -5,7 +5,6 @@
 
 #include <fmt/format.h>
 
-#include "arch/counts.hpp"
 #include "infer/engine_impl.hpp"
 
 namespace infer {
@@ -17,7 +16,8 @@ using tensor::Context;
 namespace {
 
 Limits limits_of(const EngineOptions &o) {
-  return {o.rows, o.batch, o.sequence, pages_for(o.tokens), std::min<Index>(o.rows, 256)};
+  return {
+      o.rows, o.batch, o.sequence, pages_for(o.tokens), o.keeps_kv, std::min<Index>(o.rows, 256)};
 }
 
 EngineOptions completed(EngineOptions o, const arch::Dims &dims) {
@@ -258,8 +258,10 @@ std::vector<Result> Engine<A>::run(Context &ctx, const std::vector<Request> &req
   std::vector<RequestId> ids;
   for (const Request &request : requests) impl_->check(request);
   for (const Request &request : requests) ids.push_back(add(request));
-  while (!std::all_of(ids.begin(), ids.end(), [&](RequestId id) { return finished(id); }))
+  while (!std::all_of(ids.begin(), ids.end(), [&](RequestId id) { return finished(id); })) {
+    HADAL_CHECK(!idle(), "{} requests, nobody runs or waits", ids.size());
     step(ctx);
+  }
   std::vector<Result> results;
   for (const RequestId id : ids) results.push_back(take(id));
   return results;
@@ -275,8 +277,7 @@ template <class A> std::size_t Engine<A>::cache_bytes() const {
 
 template <class A>
 std::size_t Engine<A>::cache_bytes(const arch::Dims &dims, const EngineOptions &options) {
-  return static_cast<std::size_t>(pages_for(options.tokens) * kPage *
-                                  arch::cache_bytes_per_token(dims, sizeof(A)));
+  return Cache<A>::bytes(dims, dims.layers, pages_for(options.tokens), options.keeps_kv);
 }
 template <class A>
 std::size_t Engine<A>::arena_bytes(const arch::Dims &dims, const EngineOptions &options) {

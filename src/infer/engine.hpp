@@ -26,6 +26,8 @@ struct EngineOptions {
   Index tokens = 65536; // of the cache, rounded up to whole pages
   Index sequence = 0;   // longest sequence, prompt and answer; 0: as many tokens as the cache holds
   int vocabulary = 0;   // ids below may be chosen; 0: all
+  bool keeps_kv =
+      false; // exact steps read keys and values from the cache in place of making them: faster, and a larger cache
 };
 
 struct Request {

@@ -46,13 +46,13 @@ Forward<A>::Forward(const arch::Dims &dims, model::Weights<A> weights, Limits li
                     model::Part part)
     : dims_(dims), weights_(std::move(weights)), limits_(limits), part_(part),
       rope_(layers::rope::make_table(dims, limits.sequence)),
-      cache_(dims, part.last - part.first, limits.pages), token_("infer::token", limits.rows),
-      position_("infer::position", limits.rows), slot_("infer::slot", limits.rows),
-      table_("infer::table", limits.rows), page_("infer::page", tables(limits)),
-      place_("infer::place", tables(limits)), listed_("infer::listed", limits.pages),
-      wanted_("infer::wanted", limits.rows), piece_("infer::piece", limits.pieces),
-      start_("infer::start", 2), place_of_page_(static_cast<std::size_t>(limits.pages), -1),
-      balance_("infer::balance", 1),
+      cache_(dims, part.last - part.first, limits.pages, limits.keeps_kv),
+      token_("infer::token", limits.rows), position_("infer::position", limits.rows),
+      slot_("infer::slot", limits.rows), table_("infer::table", limits.rows),
+      page_("infer::page", tables(limits)), place_("infer::place", tables(limits)),
+      listed_("infer::listed", limits.pages), wanted_("infer::wanted", limits.rows),
+      piece_("infer::piece", limits.pieces), start_("infer::start", 2),
+      place_of_page_(static_cast<std::size_t>(limits.pages), -1), balance_("infer::balance", 1),
       logits_host_("infer::logits_host", part.head ? limits.logits : 0, dims.vocabulary),
       lse_host_("infer::lse_host", limits.logits) {}
 
@@ -240,8 +240,9 @@ std::size_t Forward<A>::arena_bytes(const arch::Dims &dims, const Limits &limits
     arena.mat<A>(T, D); // a
     const std::size_t before = arena.used();
     count_feed_forward<A>(arena, dims, T, layer);
-    most = std::max(
-        {most, arena.used(), before + layers::mla::decode_bytes<A>(dims, T, limits.pages)});
+    most =
+        std::max({most, arena.used(),
+                  before + layers::mla::decode_bytes<A>(dims, T, limits.pages, limits.keeps_kv)});
   }
   const Index R = std::min(limits.logits, limits.rows);
   arena.mat<A>(R, D), arena.mat<A>(R, D), arena.mat<float>(R, dims.vocabulary);

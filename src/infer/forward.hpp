@@ -28,11 +28,12 @@ struct Piece {
 };
 
 struct Limits {
-  Index rows = 512;   // of a step
-  Index pieces = 64;  // of a step
-  Index sequence = 0; // tokens of a sequence
-  Index pages = 0;    // of the cache
-  Index logits = 256; // rows of logits that lie in memory at a time
+  Index rows = 512;      // of a step
+  Index pieces = 64;     // of a step
+  Index sequence = 0;    // tokens of a sequence
+  Index pages = 0;       // of the cache
+  bool keeps_kv = false; // keys and values are kept beside the latents
+  Index logits = 256;    // rows of logits that lie in memory at a time
 };
 
 // Logits of wanted rows first .. first + lse.size(), in the order of the pieces given; on the host, of one call only.

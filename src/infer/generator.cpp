@@ -16,7 +16,7 @@ using tensor::Index;
 namespace {
 
 Limits limits_of(const Index capacity, const Index rows) {
-  return {std::min(capacity, rows), 1, capacity, pages_for(capacity), 1};
+  return {std::min(capacity, rows), 1, capacity, pages_for(capacity), false, 1};
 }
 
 } // namespace

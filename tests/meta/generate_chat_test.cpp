@@ -63,6 +63,31 @@ TEST_F(GenerateChat, ForeignTemplatesAreRefused) {
   fs::remove(file);
 }
 
+TEST_F(GenerateChat, StopsInFrontOfAText) {
+  const auto said = [](std::vector<std::string> more) {
+    std::vector<std::string> words = {"generate",     "talk", "--prompt",      "<",
+                                      "--max-tokens", "40",   "--temperature", "3",
+                                      "--top-p",      "1"};
+    words.insert(words.end(), more.begin(), more.end());
+    const Outcome outcome = hadal(words);
+    EXPECT_EQ(outcome.code, 0) << outcome.output;
+    const auto begin = outcome.output.find('<') + 1, end = outcome.output.find(" tokens in ");
+    return outcome.output.substr(begin, outcome.output.rfind('\n', end) - begin);
+  };
+  const std::string whole = said({});
+  EXPECT_EQ(said({"--attention", "exact"}), whole);
+  const auto letter =
+      std::find_if(whole.begin() + 5, whole.end(), [](char c) { return c >= 'a' && c <= 'z'; });
+  ASSERT_NE(letter, whole.end()) << whole;
+  const std::string stop(1, *letter);
+  EXPECT_EQ(said({"--stop", stop}), whole.substr(0, whole.find(stop)));
+  EXPECT_EQ(said({"--stop", "not in it", "--stop", stop}), whole.substr(0, whole.find(stop)));
+  const Outcome refused =
+      hadal({"generate", "talk", "--prompt", "a", "--max-tokens", "2", "--stop", ""});
+  EXPECT_EQ(refused.code, 2) << refused.output;
+  EXPECT_NE(refused.output.find("E266"), std::string::npos) << refused.output;
+}
+
 TEST_F(GenerateChat, ChatOrPrompt) {
   for (const std::vector<std::string> &more : {std::vector<std::string>{},
                                                {"--chat", "a", "--prompt", "b"},

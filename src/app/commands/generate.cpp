@@ -3,20 +3,21 @@
 // --chat TEXT: it answers one turn of a user.
 #include <algorithm>
 #include <cstdio>
+#include <map>
 #include <memory>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include "app/commands/commands.hpp"
+#include "app/commands/habits.hpp"
 #include "app/commands/prompt.hpp"
 #include "app/kokkos_session.hpp"
 #include "base/clock.hpp"
 #include "base/error.hpp"
 #include "base/output_file.hpp"
-#include "infer/generator.hpp"
+#include "infer/engine.hpp"
 #include "infer/load.hpp"
-#include "train/options.hpp"
 
 namespace app {
 namespace {
@@ -25,6 +26,8 @@ struct GenerateArguments {
   std::string checkpoint, precision = "deck", logits;
   PromptArguments prompt;
   infer::SamplingOptions sampling;
+  std::vector<std::string> stops;
+  infer::Attention attention = infer::Attention::absorbed;
   bool no_stop = false;
 };
 
@@ -35,35 +38,59 @@ void print(std::string_view bytes) {
                         "The disk may be full, or the reader of the pipe has ended.");
 }
 
-// What the deck of the checkpoint says of how documents were seen in training, and in which dtype.
-struct Habits {
-  bool bf16 = false, masked = false;
-  std::int64_t sequence = 0;
-};
-Habits habits(const checkpoint::Reader &reader) {
-  deck::Deck deck = deck::Deck::parse(reader.deck(), reader.directory().string() + ": deck");
-  train::PrecisionTable precision;
-  train::BatchTable batch;
-  data::Options data;
-  deck.read_table("precision", precision);
-  deck.read_table("batch", batch);
-  deck.read_table("data", data);
-  return {precision.compute == train::Compute::bf16, data.mask_documents, batch.sequence};
-}
-
 // The logits behind every token of the prompt, decoded one by one: raw FP32, [tokens, vocabulary].
 template <class A>
-const std::vector<float> *write_logits(tensor::Context &ctx, infer::Generator<A> &generator,
-                                       const std::vector<data::Token> &prompt,
-                                       const std::string &path) {
-  base::OutputFile file(path, base::Exit::machine, "E075");
-  const std::vector<float> *logits = nullptr;
+void write_logits(const GenerateArguments &a, const arch::Dims &dims,
+                  const model::Weights<A> &weights, const std::vector<data::Token> &prompt) {
+  const auto capacity = static_cast<tensor::Index>(prompt.size());
+  tensor::Arena arena("logits", infer::Generator<A>::arena_bytes(dims, capacity, 1));
+  tensor::Context ctx{tensor::Exec(), arena};
+  infer::Generator<A> generator(dims, weights, capacity, 1, a.attention);
+  base::OutputFile file(a.logits, base::Exit::machine, "E075");
   for (const data::Token token : prompt) {
-    logits = &generator.append(ctx, {token});
-    file.write({reinterpret_cast<const char *>(logits->data()), logits->size() * sizeof(float)});
+    const auto &logits = generator.append(ctx, {token});
+    file.write({reinterpret_cast<const char *>(logits.data()), logits.size() * sizeof(float)});
   }
   file.finish();
-  return logits;
+}
+
+// One request alone.
+infer::EngineOptions engine_options(const GenerateArguments &a, std::size_t prompt,
+                                    int vocabulary) {
+  infer::EngineOptions o;
+  o.attention = a.attention, o.batch = 1, o.vocabulary = vocabulary;
+  o.rows = std::min<tensor::Index>(static_cast<tensor::Index>(prompt), 4096);
+  o.tokens = o.sequence = static_cast<tensor::Index>(prompt) + a.sampling.max_tokens;
+  return o;
+}
+
+// The answer as it comes.
+template <class A>
+void answer(const GenerateArguments &a, const arch::Dims &dims, const model::Weights<A> &weights,
+            const data::Tokenizer &tokenizer, const std::vector<data::Token> &prompt) {
+  const auto options = engine_options(
+      a, prompt.size(), std::min(tokenizer.size(), static_cast<int>(dims.vocabulary)));
+  tensor::Arena arena("generate", infer::Engine<A>::arena_bytes(dims, options));
+  tensor::Context ctx{tensor::Exec(), arena};
+  infer::Engine<A> engine(dims, weights, options, &tokenizer);
+  infer::Request request;
+  request.prompt = prompt, request.sampling = a.sampling, request.stop_strings = a.stops;
+  if (a.sampling.stop_at_eos) request.stop_tokens = {tokenizer.eos()};
+  engine.add(request);
+  const base::Stopwatch watch;
+  double prompt_seconds = 0;
+  std::int64_t spoken = 0;
+  while (!engine.idle()) {
+    for (const infer::Event &event : engine.step(ctx)) {
+      if (spoken++ == 0) prompt_seconds = watch.seconds();
+      print(event.text);
+    }
+  }
+  print("\n");
+  const double seconds = watch.seconds() - prompt_seconds;
+  fmt::print(stderr, "{} tokens in {:.2f} s, {:.0f} tokens/s; prompt of {} in {:.2f} s", spoken,
+             seconds, seconds > 0 ? static_cast<double>(spoken - 1) / seconds : 0.0, prompt.size(),
+             prompt_seconds);
 }
 
 template <class A>
@@ -71,44 +98,28 @@ int speak(const GenerateArguments &a, const checkpoint::Reader &reader, const Ha
   const data::Tokenizer tokenizer = infer::load_tokenizer(reader);
   const arch::Dims dims = infer::dims_of(reader);
   const auto prompt = prompt_tokens(a.prompt, tokenizer, reader, habits.masked, dims.vocabulary);
-  const auto capacity = static_cast<tensor::Index>(prompt.size()) + a.sampling.max_tokens;
-  const tensor::Index rows = std::min<tensor::Index>(prompt.size(), infer::Generator<A>::kRows);
-  tensor::Arena arena("generate", infer::Generator<A>::arena_bytes(dims, capacity, rows));
+  tensor::Arena arena("load", std::size_t{1} << 20);
   tensor::Context ctx{tensor::Exec(), arena};
   const auto weights = infer::load_weights<A>(ctx, reader, dims);
-  infer::Generator<A> generator(dims, weights.views, capacity, rows);
-  if (capacity > habits.sequence)
+  const auto length = static_cast<std::int64_t>(prompt.size()) + a.sampling.max_tokens;
+  if (length > habits.sequence)
     fmt::print(stderr,
                "note: {} tokens with the prompt; the model was trained on sequences of {}\n",
-               capacity, habits.sequence);
+               length, habits.sequence);
   if (a.prompt.kind == PromptArguments::Kind::text) print(a.prompt.text);
-  const int vocabulary = std::min(tokenizer.size(), static_cast<int>(dims.vocabulary));
-  infer::Utf8Stream characters;
-  const base::Stopwatch watch;
-  const std::vector<float> *logits = a.logits.empty()
-                                         ? &generator.append(ctx, prompt)
-                                         : write_logits(ctx, generator, prompt, a.logits);
-  const double prompt_seconds = watch.seconds();
-  std::int64_t spoken = 0;
-  while (spoken < a.sampling.max_tokens) {
-    const data::Token token = infer::sample(*logits, a.sampling, generator.length(), vocabulary);
-    ++spoken;
-    if (token == tokenizer.eos() && a.sampling.stop_at_eos) break;
-    print(characters.push(tokenizer.token_bytes(token)));
-    if (spoken < a.sampling.max_tokens) logits = &generator.append(ctx, {token});
-  }
-  print(characters.rest() + "\n");
-  fmt::print(stderr, "{} tokens in {:.2f} s, {:.0f} tokens/s; prompt of {} in {:.2f} s; step {}\n",
-             spoken, watch.seconds() - prompt_seconds,
-             static_cast<double>(spoken) / (watch.seconds() - prompt_seconds), prompt.size(),
-             prompt_seconds, reader.step());
+  if (!a.logits.empty()) write_logits<A>(a, dims, weights.views, prompt);
+  if (a.sampling.max_tokens > 0)
+    answer<A>(a, dims, weights.views, tokenizer, prompt);
+  else
+    print("\n"), fmt::print(stderr, "prompt of {}", prompt.size());
+  fmt::print(stderr, "; step {}\n", reader.step());
   return 0;
 }
 
 int generate(GenerateArguments a) {
   a.sampling.stop_at_eos = !a.no_stop;
   const auto reader = checkpoint::Reader::open(a.checkpoint);
-  const Habits h = habits(reader);
+  const Habits h = habits_of(reader);
   const KokkosSession kokkos;
   const bool bf16 = a.precision == "deck" ? h.bf16 : a.precision == "bf16";
   return bf16 ? speak<numerics::bf16>(a, reader, h) : speak<float>(a, reader, h);
@@ -153,6 +164,13 @@ void add_generate(CLI::App &program, Action &action) {
   command->add_option("--precision", a->precision, "f32 or bf16; deck: as in training")
       ->capture_default_str()
       ->check(CLI::IsMember({"deck", "f32", "bf16"}));
+  command->add_option("--stop", a->stops, "end in front of this text; may be given several times");
+  command
+      ->add_option("--attention", a->attention,
+                   "absorbed, or exact: the arithmetic of training, bit for bit")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, infer::Attention>{
+          {"absorbed", infer::Attention::absorbed}, {"exact", infer::Attention::exact}}))
+      ->option_text("absorbed|exact");
   command->add_flag("--no-stop", a->no_stop, "go on behind the end of a document");
   command->add_flag("--special", p.special, "the text of added tokens in the prompt is their ids");
   command->callback([a, prompt, chat, tokens, &action] {

@@ -14,6 +14,10 @@ using attention::kKeyBlock;
 template <class A> Mat<A> flat(const Cube<A> &x) {
   return Mat<A>(x.data(), x.extent(0), x.extent(1) * x.extent(2));
 }
+// Pages as rows.
+template <class A> Mat<A> in_rows(const Cube<A> &x) {
+  return Mat<A>(x.data(), x.extent(0) * x.extent(1), x.extent(2));
+}
 // Rows first .. first + count.
 template <class A> Cube<A> part(const Cube<A> &x, const Index first, const Index count) {
   return Cube<A>(x.data() + first * x.extent(1) * x.extent(2), count, x.extent(1), x.extent(2));
@@ -75,6 +79,25 @@ void gather(Context &ctx, const Vec<const Index> listed_U, const Index first,
       });
 }
 
+// (9) as in training, of pages first .. first + count of a list.
+template <class A>
+attention::PagedInputs<A> inputs(const arch::Dims &dims, const NewRows &rows, const Pages<A> &cache,
+                                 const Cube<const A> q_THM, const Vec<const Index> place_B,
+                                 const Mat<const A> kv_SX, const Index first, const Index count) {
+  return {q_THM, rows.piece_I, rows.page_B, place_B,   cache.key_PJR,
+          kv_SX, first,        count,       dims.nope, static_cast<float>(dims.softmax_scale())};
+}
+
+// (7) of the new rows goes to the pages too.
+template <class A>
+void keep_kv(Context &ctx, const Weights<A> &w, const NewRows &rows, const Pages<A> &cache,
+             const Mat<const A> cn_TC) {
+  const tensor::Arena::Scope scope(ctx.arena);
+  const Mat<A> kv_TX = ctx.arena.mat<A>(cn_TC.extent(0), cache.kv_PJX.extent(2));
+  numerics::linear<A, A>(ctx, "layers::mla::decode::kv_of_rows", cn_TC, w.w_ukv_ZC, kv_TX); // (7)
+  store<A>(ctx, "layers::mla::decode::store_kv", rows.slot_T, kv_TX, cache.kv_PJX);
+}
+
 // (7), (9) as in training, some pages at a time.
 template <class A>
 void attend_exactly(Context &ctx, const arch::Dims &dims, const Weights<A> &w, const NewRows &rows,
@@ -91,9 +114,7 @@ void attend_exactly(Context &ctx, const arch::Dims &dims, const Weights<A> &w, c
                  kv_SX = ctx.arena.mat<A>(keys, dims.heads * (dims.nope + dims.value));
     gather<A>(ctx, rows.listed_U, first, cache.latent_PJC, latent_SC);
     numerics::linear<A, A>(ctx, "layers::mla::decode::kv_up", latent_SC, w.w_ukv_ZC, kv_SX); // (7)
-    const attention::PagedInputs<A> in{
-        q_THM, rows.piece_I, rows.page_B, rows.place_B, cache.key_PJR,
-        kv_SX, first,        count,       dims.nope,    static_cast<float>(dims.softmax_scale())};
+    const auto in = inputs<A>(dims, rows, cache, q_THM, rows.place_B, kv_SX, first, count);
     attention::paged(ctx, in, first == 0, first + count == listed, carried, o_THV); // (9)
   }
 }
@@ -111,7 +132,14 @@ void decode(Context &ctx, const arch::Dims &dims, const Weights<A> &w, const rop
   project(ctx, dims, w, table, rows.position_T, x_TD, s);
   store<A>(ctx, "layers::mla::decode::store_latent", rows.slot_T, s.cn_TC, cache.latent_PJC);
   store<A>(ctx, "layers::mla::decode::store_key", rows.slot_T, s.k_rope_TR, cache.key_PJR);
-  if (rows.exact > 0)
+  const bool kept = cache.kv_PJX.data() != nullptr;
+  if (kept) keep_kv<A>(ctx, w, rows, cache, s.cn_TC);
+  if (rows.exact > 0 && kept)
+    attention::paged(ctx,
+                     inputs<A>(dims, rows, cache, part(s.q_THM, 0, rows.exact), rows.page_B,
+                               in_rows(cache.kv_PJX), 0, cache.kv_PJX.extent(0)),
+                     true, true, {}, part(s.o_THV, 0, rows.exact)); // (9)
+  else if (rows.exact > 0)
     attend_exactly<A>(ctx, dims, w, rows, cache, part(s.q_THM, 0, rows.exact),
                       part(s.o_THV, 0, rows.exact));
   if (rest > 0) {
@@ -130,12 +158,15 @@ void decode(Context &ctx, const arch::Dims &dims, const Weights<A> &w, const rop
 }
 
 template <class A>
-std::size_t decode_bytes(const arch::Dims &dims, const Index rows, const Index pages) {
+std::size_t decode_bytes(const arch::Dims &dims, const Index rows, const Index pages,
+                         const bool keeps_kv) {
   tensor::Arena arena = tensor::Arena::counting("layers::mla::decode");
   arena.cube<A>(rows, dims.heads, dims.head_dim());
-  attention::allocate_carried(arena, pages > kExpandedPages ? rows : 0, dims.heads, dims.value);
-  const Index keys = std::min(pages, kExpandedPages) * kKeyBlock;
-  arena.mat<A>(keys, dims.kv_rank);
+  const Index keys = keeps_kv ? rows : std::min(pages, kExpandedPages) * kKeyBlock;
+  if (!keeps_kv) {
+    attention::allocate_carried(arena, pages > kExpandedPages ? rows : 0, dims.heads, dims.value);
+    arena.mat<A>(keys, dims.kv_rank);
+  }
   arena.mat<A>(keys, dims.heads * (dims.nope + dims.value));
   return arena.used() + std::max(attention::paged_bytes(rows, dims.head_dim(), dims.value),
                                  attention::absorbed_bytes(rows, dims.heads, dims.kv_rank));
@@ -144,7 +175,7 @@ std::size_t decode_bytes(const arch::Dims &dims, const Index rows, const Index p
 #define HADAL_INSTANTIATE(A)                                                                       \
   template void decode(Context &, const arch::Dims &, const Weights<A> &, const rope::Table &,     \
                        const NewRows &, Mat<const A>, const Pages<A> &, const Saved<A> &, Mat<A>); \
-  template std::size_t decode_bytes<A>(const arch::Dims &, Index, Index);
+  template std::size_t decode_bytes<A>(const arch::Dims &, Index, Index, bool);
 HADAL_INSTANTIATE(float)
 HADAL_INSTANTIATE(bf16)
 #undef HADAL_INSTANTIATE

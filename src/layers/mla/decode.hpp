@@ -5,7 +5,8 @@
 //   exact     keys and values are made again from the latents (7), attention as in training: bit for bit the rows of mla::forward
 //   absorbed  attention/absorbed.hpp, no keys are made
 // The cache of one layer is two arrays of pages of attention::kKeyBlock tokens: the normalised latent (C numbers) and the rotated key
-// (R numbers). Nothing else is kept of a token. What a page holds behind its last token is finite.
+// (R numbers). Nothing else is kept of a token, unless the keys and values of (7) are kept too (H (N+V) numbers): exact steps are faster then.
+// What a page holds behind its last token is finite.
 #include <span>
 
 #include "layers/attention/paged.hpp"
@@ -13,7 +14,10 @@
 
 namespace layers::mla {
 
-template <class A> struct Pages { Cube<A> latent_PJC, key_PJR; };
+template <class A> struct Pages {
+  Cube<A> latent_PJC, key_PJR;
+  Cube<A> kv_PJX; // X = H (N+V); empty: made again in every step
+};
 
 // New rows of a step. The first `exact` rows are attended exactly, the others absorbed.
 struct NewRows {
@@ -35,7 +39,8 @@ void decode(Context &ctx, const arch::Dims &dims, const Weights<A> &w, const rop
             const NewRows &rows, Mat<const A> x_TD, const Pages<A> &cache, const Saved<A> &saved,
             Mat<A> y_TD);
 
-// Arena bytes that decode takes for itself at most: of so many rows, over caches of so many pages.
-template <class A> std::size_t decode_bytes(const arch::Dims &dims, Index rows, Index pages);
+// Arena bytes that decode takes for itself at most: of so many rows, over caches of so many pages, which keep (7) or not.
+template <class A>
+std::size_t decode_bytes(const arch::Dims &dims, Index rows, Index pages, bool keeps_kv);
 
 } // namespace layers::mla

@@ -63,8 +63,7 @@ TEST_P(EngineVariants, LogProbabilitiesAreTheTrainersInBf16) {
 
 using Layout = std::array<Index, 3>; // batch, rows of a step, tokens of the cache
 const std::vector<Layout> kFew = {{1, 7, 1024}, {17, 100, 1280}, {64, 300, 16384}},
-                          kMany = {{1, 512, 512},   {2, 2, 2048},     {3, 64, 2048},
-                                   {5, 33, 640},    {16, 16, 2048},   {17, 100, 1280},
+                          kMany = {{2, 9, 2048},    {5, 33, 640},     {16, 40, 2048},
                                    {33, 300, 8192}, {64, 512, 16384}, {64, 64, 4096}};
 
 template <class A> void expect_no_neighbours(Attention kind, const std::vector<Layout> &layouts) {
@@ -88,6 +87,28 @@ TEST(Engine, NeighboursDoNotMatterAbsorbed) {
 TEST(Engine, NeighboursDoNotMatterAbsorbedBf16) {
   expect_no_neighbours<bf16>(Attention::absorbed, {kFew[1]});
 }
+
+// Keys and values that are kept are those that would be made again.
+template <class A> void expect_kept_keys() {
+  const Model<A> m(v3_dims(), 2);
+  auto requests = some_requests(m.dims(), 20, 1000);
+  for (std::size_t i = 0; i < requests.size(); i += 3) requests[i].samples = 4;
+  EngineSession<A> session(m, options(20, 100, 8192));
+  const auto expected = session.run(requests);
+  for (const Index tokens : {640, 8192}) {
+    EngineOptions o = options(20, 40, tokens);
+    o.keeps_kv = true;
+    EngineSession<A> keeps(m, o);
+    const auto results = keeps.run(requests);
+    for (std::size_t i = 0; i < requests.size(); ++i) ASSERT_TRUE(same(results[i], expected[i]));
+    EXPECT_EQ(keeps.engine.counts().preempted > 0, tokens == 640);
+    EXPECT_EQ(keeps.engine.cache_bytes(), Engine<A>::cache_bytes(m.dims(), o));
+    EXPECT_EQ(keeps.engine.cache_bytes(),
+              static_cast<std::size_t>(tokens * 3 * (32 + 8 + 4 * (16 + 16))) * sizeof(A));
+  }
+}
+TEST(Engine, KeptKeysF32) { expect_kept_keys<float>(); }
+TEST(Engine, KeptKeysBf16) { expect_kept_keys<bf16>(); }
 
 // Other neighbours in another order of coming, some of which leave before their end.
 TEST(Engine, RequestsComeAndGoBetweenSteps) {
@@ -118,8 +139,8 @@ TEST(Engine, RequestsComeAndGoBetweenSteps) {
 // Too few pages for all: who came last is interrupted and computed again.
 TEST(Engine, InterruptionsDoNotMatter) {
   const Model<float> m(v3_dims(), 2);
-  auto requests = some_requests(m.dims(), 12, 3000);
-  for (Request &r : requests) r.sampling.max_tokens = 100, r.samples = 3;
+  auto requests = some_requests(m.dims(), 10, 3000);
+  for (Request &r : requests) r.sampling.max_tokens = 70, r.samples = 3;
   EngineSession<float> wide(m, options(36, 512, 20000)), narrow(m, options(12, 64, 320));
   const auto expected = wide.run(requests), results = narrow.run(requests);
   EXPECT_EQ(wide.engine.counts().preempted, 0);
