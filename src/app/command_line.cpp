@@ -2,10 +2,12 @@
 #include "app/command_line.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <new>
 #include <system_error>
+#include <thread>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -14,6 +16,7 @@
 #include "app/version.hpp"
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "comm/launcher.hpp"
 
 namespace app {
 namespace {
@@ -76,8 +79,11 @@ int dispatch(const std::vector<std::string> &arguments) {
   return code;
 }
 
+// Ranks find the faults of a deck alike: the first tells them and ends, and the launcher ends the others. What one of the others
+// finds alone is told after that time.
 int report(Exit code, const std::string &text) {
   std::fflush(stdout);
+  if (comm::launched_rank() > 0) std::this_thread::sleep_for(std::chrono::milliseconds(2500));
   std::fputs((text + "\n").c_str(), stderr);
   return static_cast<int>(code);
 }

@@ -42,8 +42,17 @@ Launch find_launch(const Environment &environment) {
   return {};
 }
 
-Launch find_launch() {
-  return find_launch([](const char *name) -> const char * { return std::getenv(name); });
+namespace {
+const char *of_this_process(const char *name) { return std::getenv(name); }
+} // namespace
+
+Launch find_launch() { return find_launch(of_this_process); }
+
+int launched_rank(const Environment &environment) {
+  for (const char *name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"})
+    if (environment(name)) return number(environment, name);
+  return 0;
 }
+int launched_rank() { return launched_rank(of_this_process); }
 
 } // namespace comm

@@ -19,4 +19,8 @@ struct Launch {
 Launch find_launch(const Environment &environment);
 Launch find_launch(); // the environment of this process
 
+// This process's number before MPI knows it, as the launcher says; 0 where it does not say.
+int launched_rank(const Environment &environment);
+int launched_rank();
+
 } // namespace comm

@@ -53,9 +53,13 @@ void Watchdog::look() {
   const bool stopped = terms_->stopped();
   const auto wait = terms_->wait_now();
   asked_ = stopped ? asked_ + kRound : 0;
-  if (stopped && !wait.open && asked_ >= terms_->stop_log() && terms_->first_to_tell()) {
-    base::log::warn("{}: asked to stop while it was not waiting; the last message was of: {}",
-                    name_, terms_->last_operation());
+  // A wait of ours tells by itself; one inside the library (its start, its end) cannot.
+  if (stopped && asked_ >= (wait.open ? 2 : 1) * terms_->stop_log() && terms_->first_to_tell()) {
+    if (wait.open)
+      base::log::warn("{}: asked to stop; waiting {}", name_, wait.text);
+    else
+      base::log::warn("{}: asked to stop while it was not waiting; the last message was of: {}",
+                      name_, terms_->last_operation());
   }
   const double waited = std::chrono::duration<double>(Terms::Clock::now() - wait.since).count();
   stuck_ = wait.open && (waited > wait.limit || stopped) ? stuck_ + kRound : 0;

@@ -99,7 +99,14 @@ together(const Ranks &ranks, const std::function<std::optional<checkpoint::Reade
   if (ranks.alone()) return find();
   std::optional<checkpoint::Reader> found;
   if (ranks.first())
-    if (auto reader = find()) found.emplace(std::move(*reader));
+    if (auto reader = find()) {
+      // The others read what they hold and trust this rank with the rest.
+      if (const auto fault = reader->verify(); !fault.empty())
+        throw UserError(
+            Exit::checkpoint, "E211", reader->directory().string(), fault,
+            "Take an older checkpoint (--restart, run.init_from). Nothing was deleted.");
+      found.emplace(std::move(*reader));
+    }
   const std::string path =
       ranks.world().all_gather_text(found ? found->directory().string() : "", {"checkpoint"})[0];
   if (!ranks.first() && !path.empty()) found.emplace(checkpoint::Reader::open_verified(path));

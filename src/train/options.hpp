@@ -92,6 +92,7 @@ struct PrecisionTable {
 };
 struct ParallelTable {
   std::int64_t dp = 1, ep = 1, pp = 1, shards = 8, ranks_per_node = 0;
+  double deadline = 600;
   Schedule schedule = Schedule::accumulate;
   Dispatch dispatch = Dispatch::automatic;
   std::vector<std::int64_t> stages;
@@ -122,6 +123,9 @@ struct ParallelTable {
     r.key(shards, "shards", 8, 1, 1 << 12, "shards",
           "virtual data-parallel shards of the law of sums (any_layout); a power of two");
     r.key(ranks_per_node, "ranks_per_node", 0, 0, 1024, "ranks", "0: as the launcher says");
+    r.duration(deadline, "deadline", 600, 1, 1e6,
+               "a rank that waits longer for another ends the run with exit code 3 (E078); longer "
+               "than any step, checkpoint and start of a node");
   }
 };
 struct TrainTable {

@@ -2,7 +2,6 @@
 #include "train/pretrain.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <filesystem>
 
@@ -15,6 +14,7 @@
 #include "base/text.hpp"
 #include "numerics/gemm.hpp"
 #include "optim/balance.hpp"
+#include "train/alike.hpp"
 #include "train/before.hpp"
 #include "train/continuing.hpp"
 #include "train/fingerprint.hpp"
@@ -59,6 +59,7 @@ public:
                       fmt::format("[model] vocabulary = {}, but the tokenizer has {} ids",
                                   o_.dims.vocabulary, sampler_.vocabulary()),
                       "make the model's vocabulary at least as large");
+    require_same_data(world, sampler_.content_hash(), sampler_.tokenizer_hash());
     make_writer();
     load();
   }
@@ -116,6 +117,7 @@ private:
     checkpoint::WriterOptions w{fs::path(o_.run.directory) / "checkpoints", o_.checkpoint.keep_last,
                                 o_.checkpoint.keep_every};
     w.writer = ranks_.world().rank(), w.writers = ranks_.world().size();
+    w.deadline = o_.parallel.deadline;
     if (ranks_.first()) writer_ = std::make_unique<checkpoint::Writer>(w);
     ranks_.world().barrier({"start of the writers"});
     if (!writer_) writer_ = std::make_unique<checkpoint::Writer>(w);
@@ -389,6 +391,7 @@ private:
 } // namespace
 
 int pretrain(const Options &options, const Launch &launch, comm::Communicator &world) {
+  meet(world, options.parallel.deadline, launch.resolved_deck);
   if (options.precision.compute == Compute::bf16)
     return Run<numerics::bf16>(options, launch, world)();
   return Run<float>(options, launch, world)();

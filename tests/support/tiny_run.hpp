@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // The tiny deck in a scratch folder, with data built once per test program.
+#include <algorithm>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -37,34 +39,34 @@ private:
   Outcome built_;
 };
 
-// Column of a history.csv by name, as text, row by row.
-inline std::vector<std::string> column(const std::filesystem::path &csv, const std::string &name) {
-  std::vector<std::string> values;
-  const auto cells = [](const std::string &line) {
-    std::vector<std::string> out(1);
+// Rows of a history.csv without its remarks; the first has the names.
+inline std::vector<std::vector<std::string>> rows_of(const std::filesystem::path &csv) {
+  std::vector<std::vector<std::string>> rows;
+  std::istringstream text(read_text(csv));
+  for (std::string line; std::getline(text, line);) {
+    if (line.empty() || line[0] == '#') continue;
+    auto &row = rows.emplace_back(1);
     for (const char c : line)
       if (c == ',')
-        out.emplace_back();
+        row.emplace_back();
       else
-        out.back() += c;
-    return out;
-  };
-  const std::string text = read_text(csv);
-  std::size_t index = 0, begin = 0;
-  bool head = true;
-  while (begin < text.size()) {
-    const auto end = text.find('\n', begin);
-    const std::string line = text.substr(begin, end - begin);
-    begin = end == std::string::npos ? text.size() : end + 1;
-    if (line.empty() || line[0] == '#') continue;
-    const auto row = cells(line);
-    if (head) {
-      while (index < row.size() && row[index] != name) ++index;
-      head = false;
-    } else if (index < row.size()) {
-      values.push_back(row[index]);
-    }
+        row.back() += c;
   }
+  return rows;
+}
+inline std::vector<std::string> columns_of(const std::filesystem::path &csv) {
+  const auto rows = rows_of(csv);
+  return rows.empty() ? std::vector<std::string>() : rows[0];
+}
+// A column by name, as text, row by row.
+inline std::vector<std::string> column(const std::filesystem::path &csv, const std::string &name) {
+  std::vector<std::string> values;
+  const auto rows = rows_of(csv);
+  if (rows.empty()) return values;
+  const auto index =
+      static_cast<std::size_t>(std::find(rows[0].begin(), rows[0].end(), name) - rows[0].begin());
+  for (std::size_t r = 1; r < rows.size(); ++r)
+    if (index < rows[r].size()) values.push_back(rows[r][index]);
   return values;
 }
 

@@ -103,11 +103,14 @@ TEST(Mesh, UnevenGroupsAreRefused) {
   });
 }
 
-comm::Launch launch(const std::map<std::string, std::string> &variables) {
-  return comm::find_launch([&](const char *name) -> const char * {
+comm::Environment environment(const std::map<std::string, std::string> &variables) {
+  return [variables](const char *name) -> const char * {
     const auto found = variables.find(name);
     return found == variables.end() ? nullptr : found->second.c_str();
-  });
+  };
+}
+comm::Launch launch(const std::map<std::string, std::string> &variables) {
+  return comm::find_launch(environment(variables));
 }
 
 TEST(Launcher, IsKnownByItsEnvironment) {
@@ -128,6 +131,16 @@ TEST(Launcher, IsKnownByItsEnvironment) {
   EXPECT_EQ(srun.ranks_per_node, 4);
   EXPECT_EQ(number_of([] { launch({{"SLURM_STEP_NUM_TASKS", "2"}}); }), "E081");
   EXPECT_FALSE(launch({{"SLURM_STEP_NUM_TASKS", "1"}}).parallel);
+}
+
+TEST(Launcher, TellsTheRankBeforeMpiDoes) {
+  EXPECT_EQ(comm::launched_rank(environment({})), 0);
+  EXPECT_EQ(comm::launched_rank(environment({{"OMPI_COMM_WORLD_RANK", "5"}})), 5);
+  EXPECT_EQ(comm::launched_rank(environment({{"PMIX_RANK", "3"}, {"SLURM_PROCID", "3"}})), 3);
+  EXPECT_EQ(comm::launched_rank(environment({{"SLURM_PROCID", "7"}})), 7);
+  // mpirun inside a job: the launcher that is nearer counts.
+  EXPECT_EQ(
+      comm::launched_rank(environment({{"OMPI_COMM_WORLD_RANK", "2"}, {"SLURM_PROCID", "0"}})), 2);
 }
 
 } // namespace
