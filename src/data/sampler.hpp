@@ -13,24 +13,9 @@
 #include <string>
 #include <vector>
 
-#include "data/tokenizer.hpp"
+#include "data/samples.hpp"
 
 namespace data {
-
-struct Sample {
-  std::vector<Token> tokens; // sequence + 1
-  std::vector<std::int32_t>
-      segments; // starts of mutually visible runs within tokens; first 0; one entry unless documents are masked. May end
-                // with `sequence`: then the last target belongs to the next document
-  std::int32_t source = 0; // index into the deck's sources
-};
-
-// Where the reading stands: everything that a checkpoint needs. Global, not per rank.
-struct Cursor {
-  std::int64_t next_sample = 0;             // global index of the next sample
-  std::vector<std::int64_t> source_samples; // samples drawn from each source so far
-  bool operator==(const Cursor &) const = default;
-};
 
 struct SamplerOptions {
   std::filesystem::path directory; // of `hadal data build`
@@ -41,35 +26,29 @@ struct SamplerOptions {
   std::vector<double> weights; // per source; empty: the manifest's weights
 };
 
-class Sampler {
+class Sampler : public Samples {
 public:
   // Errors E119 to E123 (missing or damaged data, other tokenizer), E124 (too little text), E125 (weights), E127 (no FIM tokens).
   explicit Sampler(const SamplerOptions &options);
   Sampler(Sampler &&) noexcept;
-  ~Sampler();
+  ~Sampler() override;
 
-  // The next count samples; advances the cursor. Samples repeat only after a whole epoch of their source. Thread-safe for
-  // different cursors. Error E126: the cursor is that of other data.
-  std::vector<Sample> next(Cursor &cursor, std::int64_t count) const;
-  void skip(Cursor &cursor, std::int64_t count) const; // as next, without reading
-  Cursor start() const;
-  std::vector<double>
-  epochs(const Cursor &cursor) const; // of each source, how often its text has been read by then
-
-  std::int64_t validation_samples() const;
-  Sample
-  validation(std::int64_t index) const; // never shuffled, no FIM; covers the validation text once
+  std::vector<Sample> next(Cursor &cursor, std::int64_t count) const override;
+  void skip(Cursor &cursor, std::int64_t count) const override;
+  Cursor start() const override;
+  std::vector<double> epochs(const Cursor &cursor) const override;
+  std::int64_t validation_samples() const override;
+  Sample validation(std::int64_t index) const override;
   std::int64_t
   validation_bytes() const; // UTF-8 bytes of the targets covered (eos counts 0), for bits per byte
-  std::int64_t validation_bytes(std::int64_t samples) const; // of the first samples only
+  std::int64_t validation_bytes(std::int64_t samples) const override;
   std::int64_t validation_tokens() const; // targets that the validation samples cover
-
-  std::int64_t tokens(int source) const; // training tokens in one epoch of a source
-  const std::vector<std::string> &source_names() const;
-  std::string tokenizer_hash() const;
-  std::string content_hash() const; // of tokenizer and shards: equal hashes, equal samples
-  const Tokenizer &tokenizer() const;
-  int vocabulary() const;
+  std::int64_t tokens(int source) const override;
+  const std::vector<std::string> &source_names() const override;
+  std::string tokenizer_hash() const override;
+  std::string content_hash() const override;
+  const Tokenizer &tokenizer() const override;
+  int vocabulary() const override;
 
 private:
   struct Impl;

@@ -26,7 +26,7 @@ std::vector<Index> valid_targets(const HostSample &sample, Index mtp_depth) {
   std::vector<Index> valid(static_cast<std::size_t>(mtp_depth) + 1, 0);
   for (std::size_t k = 0; k < valid.size(); ++k)
     for (std::size_t i = 0; i + k + 1 < segment.size(); ++i)
-      valid[k] += segment[i + k + 1] == segment[i];
+      valid[k] += segment[i + k + 1] == segment[i] && sample.counts(i + k + 1);
   return valid;
 }
 
@@ -62,6 +62,8 @@ MicroBatch BatchBuffers::load(tensor::Context &ctx, std::span<const HostSample> 
   for (std::size_t s = 0; s < samples.size(); ++s) {
     HADAL_CHECK(static_cast<Index>(samples[s].tokens.size()) == sequence_ + 1,
                 "a sample of {} tokens for a sequence of {}", samples[s].tokens.size(), sequence_);
+    HADAL_CHECK(samples[s].trained.empty() || samples[s].trained.size() == samples[s].tokens.size(),
+                "{} marks for {} tokens", samples[s].trained.size(), samples[s].tokens.size());
     walk(samples[s], segment[s], start[s]);
   }
   MicroBatch batch;
@@ -71,8 +73,8 @@ MicroBatch BatchBuffers::load(tensor::Context &ctx, std::span<const HostSample> 
     for (std::size_t s = 0; s < samples.size(); ++s) {
       for (std::size_t i = 0; i < static_cast<std::size_t>(b.rows); ++i, ++t) {
         b.token_host(t) = samples[s].tokens[i + k];
-        b.target_host(t) =
-            segment[s][i + k + 1] == segment[s][i] ? samples[s].tokens[i + k + 1] : -1;
+        const bool counts = segment[s][i + k + 1] == segment[s][i] && samples[s].counts(i + k + 1);
+        b.target_host(t) = counts ? samples[s].tokens[i + k + 1] : -1;
         b.position_host(t) = static_cast<std::int32_t>(i) - start[s][i];
         if (b.position_host(t) == 0) b.start_host(segments++) = t;
       }

@@ -2,7 +2,7 @@
 #pragma once
 // A micro-batch on the device: the main stream of samples x sequence rows and one narrower stream per MTP depth.
 // Sample s holds tokens t[0..sequence]. Main row i has input t[i] and target t[i+1]; depth k works on rows i < sequence - k with
-// input t[i+k] and target t[i+k+1]. A target in another visible segment than its row is masked (-1).
+// input t[i+k] and target t[i+k+1]. A target in another visible segment than its row, or one that does not count, is masked (-1).
 #include <span>
 #include <vector>
 
@@ -25,10 +25,13 @@ struct MicroBatch {
   long number = -1;        // in the step, told by messages and spans
 };
 
-// What a sample brings: sequence + 1 tokens and the starts of its mutually visible segments (first 0).
+// What a sample brings: sequence + 1 tokens, the starts of its mutually visible segments (first 0), and of each token whether its loss
+// counts where it is a target (none given: all do).
 struct HostSample {
   std::span<const std::int32_t> tokens;
   std::span<const std::int32_t> segments;
+  std::span<const std::uint8_t> trained = {};
+  bool counts(std::size_t token) const { return trained.empty() || trained[token] != 0; }
 };
 
 // Number of valid targets of main (index 0) and of each depth in a sample: the divisors of the losses are sums of these.

@@ -22,7 +22,7 @@
 namespace train {
 namespace {
 
-class RandomSource : public SampleSource {
+class RandomSource : public data::SampleSource {
 public:
   RandomSource(std::int64_t sequence, std::int64_t vocabulary)
       : sequence_(sequence), vocabulary_(vocabulary) {}

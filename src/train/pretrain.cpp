@@ -52,8 +52,7 @@ public:
   Run(const Options &options, const Launch &launch, comm::Communicator &world)
       : o_(options), launch_(launch), ranks_(require_ranks(options, world), world),
         layout_(options.dims, ranks_.share()), lock_(prepare()), sampler_(sampler_options(options)),
-        state_(options, ranks_, layout_), source_(sampler_),
-        trainer_(options, ranks_, state_, source_) {
+        state_(options, ranks_, layout_), trainer_(options, ranks_, state_, sampler_) {
     if (sampler_.vocabulary() > o_.dims.vocabulary)
       throw UserError(Exit::deck, "E028", o_.deck_name,
                       fmt::format("[model] vocabulary = {}, but the tokenizer has {} ids",
@@ -377,7 +376,6 @@ private:
   std::unique_ptr<base::DirectoryLock> lock_;
   data::Sampler sampler_;
   State state_;
-  ShardSource source_;
   Trainer<A> trainer_;
   TracedSteps traced_{o_, ranks_, trainer_.flights()};
   std::unique_ptr<checkpoint::Writer> writer_;

@@ -21,7 +21,9 @@ Index largest(const model::Layout &layout) {
   return most;
 }
 
-model::HostSample host(const data::Sample &sample) { return {sample.tokens, sample.segments}; }
+model::HostSample host(const data::Sample &sample) {
+  return {sample.tokens, sample.segments, sample.trained};
+}
 
 std::vector<Gradients> gradients_of(const Options &o, const Ranks &ranks,
                                     const model::Layout &layout) {
@@ -41,7 +43,7 @@ template <class A> Vec<A> compute_buffer(const State &state) {
 
 template <class A>
 Trainer<A>::Trainer(const Options &options, const Ranks &ranks, State &state,
-                    const SampleSource &source)
+                    const data::SampleSource &source)
     : options_(options), ranks_(ranks), state_(state), source_(source),
       arena_("train", Pipeline<A>::scratch_bytes(options, ranks)), ctx_{tensor::Exec(), arena_,
                                                                         ranks.mesh().place,
@@ -273,8 +275,8 @@ template <class A> StepReport Trainer<A>::step() {
 }
 
 template <class A>
-Validation Trainer<A>::validate(const data::Sampler &sampler, std::int64_t count) {
-  const std::int64_t all = sampler.validation_samples(), per_micro = options_.batch.micro_batch;
+Validation Trainer<A>::validate(const data::Samples &held_out, std::int64_t count) {
+  const std::int64_t all = held_out.validation_samples(), per_micro = options_.batch.micro_batch;
   const std::int64_t n = count > 0 ? std::min(count, all) : all;
   Validation v;
   double sum = 0;
@@ -284,7 +286,7 @@ Validation Trainer<A>::validate(const data::Sampler &sampler, std::int64_t count
       single_ = std::make_unique<model::BatchBuffers>(1, options_.batch.sequence, 0);
     std::vector<data::Sample> samples;
     std::vector<model::HostSample> views;
-    for (std::int64_t j = 0; j < take; ++j) samples.push_back(sampler.validation(i + j));
+    for (std::int64_t j = 0; j < take; ++j) samples.push_back(held_out.validation(i + j));
     for (const auto &sample : samples) {
       views.push_back(host(sample));
       v.tokens += model::valid_targets(views.back(), 0)[0];
@@ -293,7 +295,7 @@ Validation Trainer<A>::validate(const data::Sampler &sampler, std::int64_t count
                               (take == per_micro ? buffers_ : *single_).load(ctx_, views));
     i += take;
   }
-  v.bytes = sampler.validation_bytes(n);
+  v.bytes = held_out.validation_bytes(n);
   if (v.tokens > 0) v.loss = sum / static_cast<double>(v.tokens);
   if (v.bytes > 0) v.bits_per_byte = sum / std::log(2.0) / static_cast<double>(v.bytes);
   return v;

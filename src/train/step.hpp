@@ -33,37 +33,17 @@ struct Validation {
   std::int64_t tokens = 0, bytes = 0;
 };
 
-// Where samples come from: the token shards, or random tokens where speed is measured. skip() moves the cursor as next() does.
-class SampleSource {
-public:
-  virtual ~SampleSource() = default;
-  virtual std::vector<data::Sample> next(data::Cursor &cursor, std::int64_t count) const = 0;
-  virtual void skip(data::Cursor &cursor, std::int64_t count) const = 0;
-};
-class ShardSource : public SampleSource {
-public:
-  explicit ShardSource(const data::Sampler &sampler) : sampler_(sampler) {}
-  std::vector<data::Sample> next(data::Cursor &cursor, std::int64_t count) const override {
-    return sampler_.next(cursor, count);
-  }
-  void skip(data::Cursor &cursor, std::int64_t count) const override {
-    sampler_.skip(cursor, count);
-  }
-
-private:
-  const data::Sampler &sampler_;
-};
-
 // What a step needs beside the state: compute copies, gradients, arena, model. A = compute dtype.
 template <class A> class Trainer {
 public:
-  Trainer(const Options &options, const Ranks &ranks, State &state, const SampleSource &source);
+  Trainer(const Options &options, const Ranks &ranks, State &state,
+          const data::SampleSource &source);
 
   // Draws the next batch (advances the cursor), runs it and, when all is well, moves the weights. A bad step leaves weights and
   // moments as they were; counters.step, tokens and cursor advance in any case.
   StepReport step();
   // Mean loss of held-out samples [0, count); count 0: all.
-  Validation validate(const data::Sampler &sampler, std::int64_t count);
+  Validation validate(const data::Samples &samples, std::int64_t count);
   // After State::initialise and State::read: owners hand out what layers read. On all ranks together, before the first step.
   void weights_changed();
 
@@ -94,7 +74,7 @@ private:
   const Options &options_;
   const Ranks &ranks_;
   State &state_;
-  const SampleSource &source_;
+  const data::SampleSource &source_;
   tensor::Arena arena_;
   tensor::WorkCounter counter_;
   tensor::Context ctx_;

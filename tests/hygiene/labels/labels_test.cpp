@@ -37,7 +37,7 @@ std::vector<std::string> ours(const std::vector<std::string> &names) {
   return list;
 }
 
-class RandomTokens : public train::SampleSource {
+class RandomTokens : public data::SampleSource {
 public:
   std::vector<data::Sample> next(data::Cursor &cursor, const std::int64_t count) const override {
     std::vector<data::Sample> samples(static_cast<std::size_t>(count));

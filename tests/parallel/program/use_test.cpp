@@ -109,7 +109,7 @@ TEST_F(WrongUse, ADeadlineIsADeadline) {
   EXPECT_EQ(outcome.code, 3) << outcome.output;
   EXPECT_GE(count(outcome.output, "[E078]"), 1) << outcome.output;
   EXPECT_TRUE(holds(outcome.output, "waited 3.0 s")) << outcome.output;
-  EXPECT_TRUE(holds(outcome.output, "from rank 1 of axis")) << outcome.output;
+  EXPECT_TRUE(holds(outcome.output, " rank 1 of axis")) << outcome.output;
   EXPECT_LT(took.count(), 2 + 3 + 10);
 }
 

@@ -17,7 +17,7 @@ namespace {
 
 using tensor::Index;
 
-class RandomSource : public train::SampleSource {
+class RandomSource : public data::SampleSource {
 public:
   RandomSource(std::int64_t sequence, std::int64_t vocabulary)
       : sequence_(sequence), vocabulary_(vocabulary) {}

@@ -13,7 +13,7 @@ namespace {
 using namespace train_test;
 using train::Options;
 
-class NoSamples : public train::SampleSource {
+class NoSamples : public data::SampleSource {
   std::vector<data::Sample> next(data::Cursor &, std::int64_t) const override { return {}; }
   void skip(data::Cursor &, std::int64_t) const override {}
 };

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// A keeper is the parent of one foreign program, the first process of its namespaces where there are any, and the one to whom all
+// orphans come. It starts the program's steps (compile, run), tells the launcher of their beginning and end, and then waits to be
+// killed, by which its namespaces end. Launcher and keeper have one thread each.
+#include <string>
+#include <sys/types.h>
+
+#include "sandbox/wire.hpp"
+
+namespace sandbox {
+
+// What a keeper writes into its pipe. Small enough to arrive whole.
+struct Note {
+  enum Kind : int { began, ended, failed } kind = failed;
+  int step = 0;
+  int value = 0; // ended: the status of wait4; failed: errno
+  double cpu_seconds = 0;
+  char what[64] = {}; // failed: at what
+};
+
+struct Cell {
+  const Options &options;
+  const Language &language;
+  const Program *program = nullptr; // nullptr: tries out everything and leaves a report (probe)
+  std::string folder;               // working folder; with namespaces it exists only inside
+  bool namespaces = false, filter = false;
+  std::int64_t tasks = 0; // tasks of this user that are not the program's but count as such
+  int input = -1, output = -1, errors = -1, notes = -1, go = -1;
+};
+
+// A copy of this process, in namespaces of its own when asked for; -1 with errno. 0 in the copy.
+pid_t fork_keeper(bool namespaces);
+// The parent's part: user and group of the copy mean the same inside as outside. False with errno.
+bool map_users(pid_t keeper);
+[[noreturn]] void keep(const Cell &cell);
+
+// Where a command is found along the path that programs get, "" if nowhere. Names with / are left as they are.
+std::string resolve(const std::string &command);
+// Text written in full; false with errno.
+bool write_file(const std::string &path, const std::string &text, mode_t mode);
+
+// view.cpp: a root of its own: system folders and what is visible, read-only; an empty folder; devices. "" or what failed, with errno.
+std::string make_view(const Options &options, bool &own_proc);
+inline constexpr const char *kFolder = "/box"; // the working folder in a view
+
+// filter.cpp: refuses system calls that no such program needs. keep_off: also sockets and signals to others, for want of namespaces.
+// False where the machine has no such filters.
+bool install_filter(bool keep_off);
+bool filter_known();
+
+// descendants.cpp, for want of namespaces.
+void kill_descendants(pid_t ancestor); // all of them, until none is left
+std::int64_t tasks_of_user();          // threads of all processes of this user
+
+} // namespace sandbox
