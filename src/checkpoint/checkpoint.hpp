@@ -3,6 +3,7 @@
 // Checkpoints: a directory per step ("step-00001200") with state.h5 (HDF5, global tensors, no rank in any name; of many writers a file
 // each), manifest.json (format version, resolved deck, source revision, sections, shapes, checksums) and DONE, written last after
 // fsync. docs/checkpoint.md is the format. Owners register sections; this room knows neither model nor optimiser nor MPI.
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -83,6 +84,8 @@ struct WriterOptions {
   // it is constructed before any of the others starts.
   int writer = 0, writers = 1;
   double deadline = 600; // seconds that a writer whose part is done waits for the others
+  const std::atomic<bool> *abandoned =
+      nullptr; // the writer's own: true when nobody is waited for any more
 };
 
 // Writes snapshots in a thread of its own. The data that a snapshot's items point to must stay unchanged until finished. With many
@@ -90,7 +93,8 @@ struct WriterOptions {
 class Writer {
 public:
   explicit Writer(WriterOptions options);
-  ~Writer();                     // waits
+  // Waits; while an exception unwinds, for its own file only and not for the other writers, of which one may be why.
+  ~Writer();
   void start(Snapshot snapshot); // waits for the one before; throws what it threw
   bool busy() const;
   // Throws what the writing threw: E201 (full disk, unwritable; also of another writer, which is named), E202 (writers that were not

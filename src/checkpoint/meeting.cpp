@@ -114,6 +114,14 @@ void Meeting::given_up() {
                   "the writing was given up by writer 0, whose own message says why", kIntact);
 }
 
+// The run ends by a fault of its own: who is asked why, and who is waited for, may be the one that is lost.
+void Meeting::require_wanted() {
+  if (!abandoned()) return;
+  throw UserError(Exit::checkpoint, "E201", place_.string(),
+                  "the writing was given up, because the run ends; its own message says why",
+                  kIntact);
+}
+
 void Meeting::explain() {
   std::error_code error;
   if (!joined_ || second_hand_ || options_.writer == 0 || fs::exists(state_file(), error)) return;
@@ -148,6 +156,7 @@ std::vector<Part> Meeting::gather() {
   std::vector<std::optional<Part>> found(static_cast<std::size_t>(options_.writers));
   const base::Stopwatch watch;
   for (Pause pause;; pause()) {
+    require_wanted();
     const Names names = look();
     throw_failures(names);
     std::vector<int> absent;
@@ -174,6 +183,7 @@ void Meeting::await_outcome() {
       false; // all parts are there: writer 0 has the deadline anew to bring them together
   for (Pause pause;; pause()) {
     if (landed()) return;
+    require_wanted();
     const Names names = look();
     throw_failures(names);
     if (!names.empty()) seen = {};
@@ -219,7 +229,7 @@ void Meeting::clear(bool patient) const {
     const Names names = look();
     if (names.empty() || all_gone(names, patient) || (!patient && watch.seconds() > grace))
       return remove();
-    if (watch.seconds() <= grace) continue;
+    if (watch.seconds() <= grace && !abandoned()) continue;
     std::error_code error;
     for (const std::string &name : names)
       if (!name.ends_with(".failed") && !name.ends_with(".left"))

@@ -48,6 +48,8 @@ private:
   bool landed() const;
   void note_failure(const std::string &name, const std::string &text) const;
   [[noreturn]] void given_up();
+  bool abandoned() const { return options_.abandoned && *options_.abandoned; }
+  void require_wanted();
   // patient: also those who have not given their part must have left.
   bool all_gone(const Names &names, bool patient) const;
   void clear(bool patient) const;

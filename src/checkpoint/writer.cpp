@@ -61,7 +61,11 @@ void check_names(const Snapshot &snapshot, bool pieces) {
 } // namespace
 
 struct Writer::Impl {
-  explicit Impl(WriterOptions o) : options(std::move(o)), keeper(options) {}
+  explicit Impl(WriterOptions o) : options(std::move(o)), keeper(options) {
+    options.abandoned = &abandoned;
+  }
+  std::atomic<bool> abandoned{false};
+  const int exceptions = std::uncaught_exceptions();
   WriterOptions options;
   Keeper keeper;
   std::thread thread;
@@ -92,6 +96,7 @@ Writer::Writer(WriterOptions options) : impl_(std::make_unique<Impl>(std::move(o
 }
 
 Writer::~Writer() {
+  impl_->abandoned = std::uncaught_exceptions() > impl_->exceptions;
   try {
     wait();
   } catch (const std::exception &error) {

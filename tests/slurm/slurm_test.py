@@ -66,6 +66,7 @@ class Bench:
             if job["JobState"] in ENDS:  # there are passing states too: SIGNALING, COMPLETING, ...
                 return job
             if job["JobState"] == "PENDING" and int(job["Restarts"]) > 0 and job["Reason"] == "BeginTime":
+                time.sleep(2)  # slurmd refuses a start within the second in which the job was ended: "credential revoked"
                 self.cluster.call("scontrol", "update", f"JobId={number}", "StartTime=now", *changes)
             time.sleep(0.3)
         raise AssertionError(f"job {number} did not end within {seconds} s: {job}\n{self.cluster.logs()}")

@@ -152,7 +152,6 @@ TEST_F(Recovery, SigtermWhileARankIsOverdueBeginsNoCheckpoint) {
   ASSERT_TRUE(ranks->signal(5, SIGSTOP));
   pause(1.5); // what was under way is done, everybody waits
   const auto before = checkpoints("overdue");
-  EXPECT_TRUE(before.contains("step-00000003"));
   for (int r = 0; r < 8; ++r)
     if (r != 5) ranks->signal(r, SIGTERM);
   const double told = seconds_to_tell(*ranks, "overdue");
