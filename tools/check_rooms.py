@@ -15,6 +15,8 @@ ROOMS = {
     "schedule": ("base", ""),
     "plan": ("base deck arch schedule", ""),
     "data": ("base deck", ""),
+    "sandbox": ("base", ""),
+    "reward": ("sandbox data base deck", ""),
     "tensor": ("base", "deck comm"),
     "numerics": ("tensor base", "layers comm"),
     "comm": ("tensor base", "layers arch"),
@@ -24,8 +26,8 @@ ROOMS = {
     "checkpoint": ("tensor comm arch base", "model optim"),
     "convert": ("checkpoint data arch deck base", "tensor comm"),
     "infer": ("model data checkpoint comm tensor base deck", "train"),
-    "train": ("model optim data schedule checkpoint comm infer deck base", "eval"),
-    "eval": ("infer model data base deck", "train"),
+    "train": ("model optim data schedule checkpoint comm infer reward deck base", "eval"),
+    "eval": ("infer model data reward sandbox base deck", "train"),
     "app": ("train eval infer plan convert", ""),
 }
 # Permitted in some folders only.
@@ -39,6 +41,8 @@ FOREIGN = {
     "schedule": DEVICE,
     "plan": DEVICE,
     "data": DEVICE,
+    "sandbox": DEVICE + r"|hdf5|toml\+\+",
+    "reward": DEVICE + r"|hdf5",
     "layers": r"hdf5|toml\+\+|mpi\.h",
     "model": r"hdf5|toml\+\+",
     "optim": r"hdf5",

@@ -20,10 +20,13 @@ struct Note {
 };
 
 struct Cell {
+  Cell(const Options &o, const Language &l) : options(o), language(l) {}
   const Options &options;
   const Language &language;
-  const Program *program = nullptr; // nullptr: tries out everything and leaves a report (probe)
-  std::string folder;               // working folder; with namespaces it exists only inside
+  const Program *program = nullptr; // nullptr: a probe, which tries everything and reports in lines
+  const std::vector<std::string> *wanted =
+      nullptr;        // probe: languages whose commands are looked for
+  std::string folder; // working folder; with namespaces it exists only inside
   bool namespaces = false, filter = false;
   std::int64_t tasks = 0; // tasks of this user that are not the program's but count as such
   int input = -1, output = -1, errors = -1, notes = -1, go = -1;
@@ -37,6 +40,8 @@ bool map_users(pid_t keeper);
 
 // Where a command is found along the path that programs get, "" if nowhere. Names with / are left as they are.
 std::string resolve(const std::string &command);
+// Closes every file from this number on.
+void close_from(int first);
 // Text written in full; false with errno.
 bool write_file(const std::string &path, const std::string &text, mode_t mode);
 
@@ -47,10 +52,10 @@ inline constexpr const char *kFolder = "/box"; // the working folder in a view
 // filter.cpp: refuses system calls that no such program needs. keep_off: also sockets and signals to others, for want of namespaces.
 // False where the machine has no such filters.
 bool install_filter(bool keep_off);
-bool filter_known();
 
 // descendants.cpp, for want of namespaces.
-void kill_descendants(pid_t ancestor); // all of them, until none is left
-std::int64_t tasks_of_user();          // threads of all processes of this user
+// All of them, until none is left; not `except` and theirs.
+void kill_descendants(pid_t ancestor, const std::vector<pid_t> &except);
+std::int64_t tasks_of_user(); // threads of all processes of this user
 
 } // namespace sandbox

@@ -26,10 +26,10 @@ std::vector<Language> usual_languages();
 
 // Of one program; compiling has the same limits once more.
 struct Limits {
-  double wall = 10;                                             // seconds
-  std::int64_t cpu = 10;                                        // seconds of each process
-  std::int64_t memory = std::int64_t{1} << 30;                  // bytes of address space of each process
-  std::int64_t processes = 32;                                  // with threads
+  double wall = 10;                            // seconds
+  std::int64_t cpu = 10;                       // seconds of each process
+  std::int64_t memory = std::int64_t{1} << 30; // bytes of address space of each process
+  std::int64_t processes = 32;                 // with threads
   std::int64_t file = 16 << 20, output = 1 << 20, open_files = 64;
 };
 
@@ -40,6 +40,7 @@ struct Options {
   std::vector<std::string> visible;
   std::string directory;
   std::vector<Language> languages = usual_languages();
+  bool try_namespaces = true; // no key; false: as on a machine that has none
 
   template <class R> void keys(R &r) {
     r.template choice<Require>(

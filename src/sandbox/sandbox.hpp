@@ -23,19 +23,21 @@ enum class Hit { nothing, wall, cpu, output, file, memory };
 
 struct Outcome {
   bool finished = false; // ended by itself with exit code 0, within all limits
-  bool compiled = true;  // false: what the other fields say is the compiler's end
+  bool compiled =
+      true; // false: what the other fields say is the compiler's end; its words are in errors
   bool timed_out = false;
   // The limit that ended it. file: only where a signal told of it; memory: killed for it, or its last words complain of it. A program
   // that handles a refusal (no more processes, a file too large) goes on, and nothing is hit.
   Hit hit = Hit::nothing;
-  int exit_code = -1, signal = 0;  // signal: 0 unless one ended it
-  std::string output, errors;      // any bytes, up to the limit
+  int exit_code = -1, signal = 0; // signal: 0 unless one ended it
+  std::string output, errors;     // any bytes, up to the limit
   double seconds = 0, cpu_seconds = 0;
 };
 
 // What this machine offers, found by trying.
 struct Isolation {
-  bool namespaces = false;   // own users, processes, network, messages, and a view of the files that has system folders and no more
+  bool namespaces =
+      false; // own users, processes, network, messages, and a view of the files that has system folders and no more
   bool own_proc = false;     // /proc of its own processes
   bool system_calls = false; // calls that no such program needs are refused
   bool other_user = false;   // a root became another user

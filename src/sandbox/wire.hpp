@@ -72,19 +72,19 @@ template <class A> void each(A &a, Limits &v) {
   a &v.wall &v.cpu &v.memory &v.processes &v.file &v.output &v.open_files;
 }
 template <class A> void each(A &a, Options &v) {
-  a &v.limits &v.require &v.parallel &v.visible &v.directory &v.languages;
+  a &v.limits &v.require &v.parallel &v.visible &v.directory &v.languages &v.try_namespaces;
 }
 template <class A> void each(A &a, Program &v) { a &v.language &v.source &v.input; }
 template <class A> void each(A &a, Outcome &v) {
-  a &v.finished &v.compiled &v.timed_out &v.hit &v.exit_code &v.signal &v.output &v.errors
-      &v.seconds &v.cpu_seconds;
+  a &v.finished &v.compiled &v.timed_out &v.hit &v.exit_code &v.signal &v.output &v.errors &v
+      .seconds &v.cpu_seconds;
 }
 template <class A> void each(A &a, Isolation &v) {
   a &v.namespaces &v.own_proc &v.system_calls &v.other_user &v.why;
 }
 
 struct Request {
-  Options options; // parallel is 1 at least, directory is not empty
+  Options options;                 // parallel is 1 at least, directory is not empty
   std::vector<std::string> wanted; // languages whose commands must be there
   std::vector<Program> programs;
 };
