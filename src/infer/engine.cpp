@@ -37,8 +37,8 @@ EngineOptions completed(EngineOptions o, const arch::Dims &dims) {
 
 template <class A>
 Engine<A>::Impl::Impl(const arch::Dims &d, model::Weights<A> w, const EngineOptions &o,
-                      const data::Tokenizer *t)
-    : options(completed(o, d)), dims(d), tokenizer(t), forward(d, std::move(w), limits_of(options)),
+                      const data::Tokenizer *t, const Group &g)
+    : options(completed(o, d)), dims(d), tokenizer(t), group(g), chain(d, w, limits_of(options), g),
       pool(pages_for(options.tokens)) {}
 
 template <class A> void Engine<A>::Impl::check(const Request &r) const {
@@ -47,7 +47,7 @@ template <class A> void Engine<A>::Impl::check(const Request &r) const {
   const bool draws = s.max_tokens > 0;
   if (r.prompt.empty() || s.max_tokens < 0 || !(s.temperature >= 0) || !(s.top_p > 0) ||
       !(s.top_p <= 1) || r.samples < 1 || r.score_from == 0 || r.score_from < -1 ||
-      (!draws && r.score_from < 0))
+      (!draws && r.score_from < 0 && r.choices.empty()))
     refuse(Exit::deck, "E265",
            fmt::format("{} tokens of prompt, {} samples of {} tokens, temperature {}, top_p {}, "
                        "scores from {}",
@@ -57,6 +57,7 @@ template <class A> void Engine<A>::Impl::check(const Request &r) const {
            "second token on.");
   check_tokens(r.prompt, dims.vocabulary, "prompt");
   check_tokens(r.stop_tokens, dims.vocabulary, "stop token");
+  check_tokens(r.choices, dims.vocabulary, "choice");
   if (s.max_tokens > options.sequence - prompt)
     refuse(Exit::deck, "E260", fmt::format("{} tokens and {} to follow", prompt, s.max_tokens),
            fmt::format("A sequence has {} tokens at most. Shorten the prompt or ask for fewer "
@@ -96,6 +97,9 @@ void Engine<A>::Impl::take_logits(const std::vector<Planned> &planned, const Log
         draws.push_back({i, r, s.tokens[static_cast<std::size_t>(t + 1)], 0, {}, t + 1});
         continue;
       }
+      if (!s.parted())
+        for (const data::Token choice : request.choices)
+          draws.push_back({i, r, choice, 0, {}, t + 1});
       if (request.sampling.max_tokens == 0) continue;
       const Index first = s.parted() ? s.order.sample : 0, count = s.parted() ? 1 : request.samples;
       for (Index k = first; k < first + count; ++k)
@@ -163,7 +167,8 @@ void Engine<A>::Impl::settle(const std::vector<Planned> &planned, const std::vec
     s.cached += static_cast<Index>(planned[i].piece.tokens.size());
     counts.rows += static_cast<std::int64_t>(planned[i].piece.tokens.size());
     for (; next < drawn.size() && drawn[next].of == i && drawn[next].scored; ++next)
-      task.result.prompt.push_back({drawn[next].logprob, drawn[next].best});
+      (task.scored() ? task.result.choices : task.result.prompt)
+          .push_back({drawn[next].logprob, drawn[next].best});
     if (s.missing() > 0) continue;
     Order order = s.order;
     const bool whole = !s.parted();
@@ -185,8 +190,8 @@ void Engine<A>::Impl::settle(const std::vector<Planned> &planned, const std::vec
 
 template <class A>
 Engine<A>::Engine(const arch::Dims &dims, model::Weights<A> weights, const EngineOptions &options,
-                  const data::Tokenizer *tokenizer)
-    : impl_(std::make_unique<Impl>(dims, std::move(weights), options, tokenizer)) {}
+                  const data::Tokenizer *tokenizer, const Group &group)
+    : impl_(std::make_unique<Impl>(dims, std::move(weights), options, tokenizer, group)) {}
 template <class A> Engine<A>::~Engine() = default;
 
 template <class A> RequestId Engine<A>::add(Request request) {
@@ -206,11 +211,14 @@ template <class A> std::vector<Event> Engine<A>::step(Context &ctx) {
   e.admit();
   e.counts.most_running = std::max(e.counts.most_running, static_cast<Index>(e.running.size()));
   const std::vector<Planned> planned = e.plan();
-  if (planned.empty()) return events;
+  if (planned.empty() && !e.chain.in_step()) return events;
   std::vector<Piece> pieces;
   for (const Planned &p : planned) pieces.push_back(p.piece);
-  std::vector<Drawn> drawn;
-  e.forward.run(ctx, pieces, [&](const Logits &l) { e.take_logits(planned, l, drawn); });
+  const std::vector<Drawn> drawn =
+      e.chain.run(ctx, pieces, [&](const Logits &l, std::vector<Drawn> &of_step) {
+        e.take_logits(planned, l, of_step);
+      });
+  if (planned.empty()) return events;
   e.settle(planned, drawn, events);
   ++e.counts.steps;
   return events;
@@ -253,37 +261,30 @@ template <class A> void Engine<A>::cancel(RequestId id) {
   e.tasks.erase(id);
 }
 
-template <class A>
-std::vector<Result> Engine<A>::run(Context &ctx, const std::vector<Request> &requests) {
-  std::vector<RequestId> ids;
-  for (const Request &request : requests) impl_->check(request);
-  for (const Request &request : requests) ids.push_back(add(request));
-  while (!std::all_of(ids.begin(), ids.end(), [&](RequestId id) { return finished(id); })) {
-    HADAL_CHECK(!idle(), "{} requests, nobody runs or waits", ids.size());
-    step(ctx);
-  }
-  std::vector<Result> results;
-  for (const RequestId id : ids) results.push_back(take(id));
-  return results;
-}
-
 template <class A> const EngineOptions &Engine<A>::options() const { return impl_->options; }
 template <class A> const EngineCounts &Engine<A>::counts() const { return impl_->counts; }
 template <class A> Index Engine<A>::free_pages() const { return impl_->pool.free(); }
 template <class A> Index Engine<A>::pages() const { return impl_->pool.size(); }
-template <class A> std::size_t Engine<A>::cache_bytes() const {
-  return impl_->forward.cache().bytes();
-}
+template <class A> std::size_t Engine<A>::cache_bytes() const { return impl_->chain.cache_bytes(); }
 
 template <class A>
-std::size_t Engine<A>::cache_bytes(const arch::Dims &dims, const EngineOptions &options) {
-  return Cache<A>::bytes(dims, dims.layers, pages_for(options.tokens), options.keeps_kv);
+std::size_t Engine<A>::cache_bytes(const arch::Dims &dims, const EngineOptions &options,
+                                   const Group &group) {
+  std::size_t bytes = 0;
+  for (const model::Part &part : group.parts(dims))
+    bytes +=
+        Cache<A>::bytes(dims, part.last - part.first, pages_for(options.tokens), options.keeps_kv);
+  return bytes;
 }
 template <class A>
-std::size_t Engine<A>::arena_bytes(const arch::Dims &dims, const EngineOptions &options) {
-  return Forward<A>::arena_bytes(dims, limits_of(completed(options, dims)));
+std::size_t Engine<A>::arena_bytes(const arch::Dims &dims, const EngineOptions &options,
+                                   const Group &group) {
+  return Forward<A>::arena_bytes(dims, limits_of(completed(options, dims)), group.experts);
 }
 
+// run() and what it needs of these: engine_run.cpp
+template void Engine<float>::Impl::check(const Request &) const;
+template void Engine<numerics::bf16>::Impl::check(const Request &) const;
 template class Engine<float>;
 template class Engine<numerics::bf16>;
 

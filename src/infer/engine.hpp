@@ -10,11 +10,17 @@
 // A sequence's tokens and log-probabilities are functions of the weights, its prompt and its sampling (seed, stream): not of the other
 // requests, the batch, the pieces in which prompts are read, nor of interruptions. With Attention::exact the log-probabilities are those of
 // the trainer's forward pass over the same tokens, bit for bit.
+//
+// On many ranks (group.hpp) the weights are those that each rank holds: its stages, its experts. They are not copied; between two runs they
+// may change in place. The bits are those of one rank. run() is called by all ranks with the same requests and gives all of them all results.
+// add(), step() and cancel() are the same on the ranks of one pipeline, each replica has requests of its own; where experts are shared, the
+// replicas of an expert group call step() equally often.
 #include <map>
 #include <memory>
 #include <set>
 
 #include "infer/generator.hpp"
+#include "infer/group.hpp"
 #include "infer/stops.hpp"
 
 namespace infer {
@@ -39,6 +45,7 @@ struct Request {
   std::vector<std::string> stop_strings;
   Index score_from =
       -1; // log-probabilities of the prompt's tokens from this position on (1 at least); -1: none
+  std::vector<data::Token> choices; // log-probabilities of these tokens behind the prompt
 };
 
 enum class Finish { none, stop_token, stop_string, length };
@@ -55,7 +62,8 @@ struct Score {
 };
 struct Result {
   std::vector<Answer> answers;
-  std::vector<Score> prompt; // from score_from on
+  std::vector<Score> prompt;  // from score_from on
+  std::vector<Score> choices; // as asked for
 };
 
 using RequestId = std::int64_t;
@@ -77,14 +85,14 @@ struct EngineCounts {
 
 template <class A> class Engine {
 public:
-  // tokenizer: for texts and stop strings; may be null. Lives longer than the engine.
+  // tokenizer: for texts and stop strings; may be null. It and the group's communicators live longer than the engine.
   Engine(const arch::Dims &dims, model::Weights<A> weights, const EngineOptions &options,
-         const data::Tokenizer *tokenizer = nullptr);
+         const data::Tokenizer *tokenizer = nullptr, const Group &group = {});
   ~Engine();
   // Errors: E260 (longer than a sequence may be), E261 (token outside the vocabulary), E264 (more pages than there are), E265 (a sampling
   // number out of range, nothing to do), E266 (stop string: empty, or no tokenizer).
   RequestId add(Request request);
-  // One pass through the model; what was chosen, in order. Nothing to do: no events.
+  // One pass through the model; what was chosen, in order. Nothing to do: no events. Error E262, on all ranks of the pipeline.
   std::vector<Event> step(tensor::Context &ctx);
   bool idle() const; // no request is under way
   bool finished(RequestId id) const;
@@ -92,7 +100,8 @@ public:
   Result take(RequestId id);
   void cancel(RequestId id); // whatever its state; error E267
 
-  // All of them together, to the end.
+  // All of them together, to the end. On many ranks each replica takes a share of the samples. An error of any rank is thrown on all;
+  // none of the requests is left then.
   std::vector<Result> run(tensor::Context &ctx, const std::vector<Request> &requests);
 
   const EngineOptions &options() const;
@@ -100,8 +109,11 @@ public:
   Index free_pages() const;
   Index pages() const;
   std::size_t cache_bytes() const;
-  static std::size_t cache_bytes(const arch::Dims &dims, const EngineOptions &options);
-  static std::size_t arena_bytes(const arch::Dims &dims, const EngineOptions &options);
+  // Of one rank of the group.
+  static std::size_t cache_bytes(const arch::Dims &dims, const EngineOptions &options,
+                                 const Group &group = {});
+  static std::size_t arena_bytes(const arch::Dims &dims, const EngineOptions &options,
+                                 const Group &group = {});
 
 private:
   struct Impl;

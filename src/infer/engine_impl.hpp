@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // Inner header of the engine: who runs, who waits, who has which page.
-#include "infer/draw.hpp"
+#include "infer/chain.hpp"
 #include "infer/running.hpp"
 
 namespace infer {
@@ -10,14 +10,16 @@ template <class A> struct Engine<A>::Impl {
   EngineOptions options;
   arch::Dims dims;
   const data::Tokenizer *tokenizer;
-  Forward<A> forward;
+  Group group;
+  Chain<A> chain;
   PagePool pool;
   std::map<RequestId, Task> tasks; // those not taken yet
   Sequences running, waiting;      // by Order
   RequestId next = 0;
   EngineCounts counts;
 
-  Impl(const arch::Dims &d, model::Weights<A> w, const EngineOptions &o, const data::Tokenizer *t);
+  Impl(const arch::Dims &d, model::Weights<A> w, const EngineOptions &o, const data::Tokenizer *t,
+       const Group &g);
 
   void check(const Request &request) const; // engine.cpp
   // Before the pass: engine_pages.cpp

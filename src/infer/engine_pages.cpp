@@ -65,7 +65,7 @@ template <class A> bool Engine<A>::Impl::room_for_row(Context &ctx, Sequence &s)
     s.pages.push_back(page);
     return true;
   }
-  forward.cache().copy(ctx, s.pages[block], page);
+  chain.copy(ctx, s.pages[block], page);
   pool.drop(s.pages[block]);
   s.pages[block] = page;
   ++counts.copied_pages;

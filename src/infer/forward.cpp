@@ -2,6 +2,7 @@
 #include "infer/forward.hpp"
 
 #include <algorithm>
+#include <optional>
 
 #include "layers/embedding/embedding.hpp"
 #include "layers/head_loss/head_loss.hpp"
@@ -19,6 +20,24 @@ arch::Recompute keep_little() {
   arch::Recompute again;
   again.up_projections = again.swiglu = again.arrivals = true;
   return again;
+}
+
+// Every rank of an expert group takes room for what all of them may send.
+layers::dispatch::Group with_most(layers::dispatch::Group group, const Limits &limits) {
+  group.most_tokens = limits.rows;
+  return group;
+}
+
+// What others' rows take while their experts are at work.
+template <class A>
+std::size_t visitor_bytes(const layers::dispatch::Group &group, const arch::Dims &dims) {
+  tensor::Arena arena = tensor::Arena::counting("infer::visitors");
+  const Index ep = group.ep->size(),
+              rows = layers::dispatch::most_rows(dims, ep, group.most_tokens);
+  layers::dispatch::count_kept<A>(group, dims, group.most_tokens, arena);
+  for (Index array = 0; array < 2 * ep; ++array) // g and u of each source
+    arena.mat<A>(rows / ep, dims.expert_hidden);
+  return arena.used();
 }
 
 Index tables(const Limits &limits) { return limits.pieces * pages_for(limits.sequence); }
@@ -43,9 +62,9 @@ Forward<A>::Forward(const arch::Dims &dims, model::Weights<A> weights, Limits li
 
 template <class A>
 Forward<A>::Forward(const arch::Dims &dims, model::Weights<A> weights, Limits limits,
-                    model::Part part)
+                    model::Part part, const layers::dispatch::Group &experts)
     : dims_(dims), weights_(std::move(weights)), limits_(limits), part_(part),
-      rope_(layers::rope::make_table(dims, limits.sequence)),
+      experts_(with_most(experts, limits)), rope_(layers::rope::make_table(dims, limits.sequence)),
       cache_(dims, part.last - part.first, limits.pages, limits.keeps_kv),
       token_("infer::token", limits.rows), position_("infer::position", limits.rows),
       slot_("infer::slot", limits.rows), table_("infer::table", limits.rows),
@@ -145,13 +164,20 @@ void Forward<A>::block(Context &ctx, Index layer, const model::Stream &stream, M
   using namespace layers;
   const tensor::Arena::Scope scope(ctx.arena);
   const auto &w = weights_.blocks[static_cast<std::size_t>(layer)];
-  const model::BlockEnv env{dims_, keep_little(), rope_, layer};
+  const model::BlockEnv env{dims_, keep_little(), rope_, layer, experts_};
+  std::optional<tensor::Arena> visitors; // outlives what lies in it
   const model::BlockSaved<A> saved = model::block::allocate<A>(ctx.arena, env, stream);
+  if (saved.visitors) {
+    visitors.emplace("infer::visitors", ctx.arena, visitor_bytes<A>(experts_, dims_));
+    saved.visitors->keep = &*visitors;
+  }
   const Mat<A> a_TD = ctx.arena.template mat<A>(x_TD.extent(0), x_TD.extent(1));
-  rms_norm::forward(ctx, x_TD, w.attention_norm_D, static_cast<float>(dims_.norm_eps), saved.h1_TD,
-                    saved.norm1);
-  mla::decode(ctx, dims_, w.mla, rope_, rows_, Mat<const A>(saved.h1_TD),
-              cache_.layer(layer - part_.first), saved.mla, a_TD);
+  if (stream.rows > 0) {
+    rms_norm::forward(ctx, x_TD, w.attention_norm_D, static_cast<float>(dims_.norm_eps),
+                      saved.h1_TD, saved.norm1);
+    mla::decode(ctx, dims_, w.mla, rope_, rows_, Mat<const A>(saved.h1_TD),
+                cache_.layer(layer - part_.first), saved.mla, a_TD);
+  }
   model::Balance uncounted;
   uncounted.balance_S = balance_;
   model::block::after_attention(ctx, env, w, stream, x_TD, Mat<const A>(a_TD), uncounted, saved,
@@ -192,17 +218,19 @@ void Forward<A>::run(Context &ctx, std::span<const Piece> pieces, const TakeLogi
   const model::Stream stream = load(ctx, pieces);
   Mat<A> x = ctx.arena.template mat<A>(stream.rows, dims_.model),
          y = ctx.arena.template mat<A>(stream.rows, dims_.model);
+  const bool rows = stream.rows > 0;
   if (part_.embedding)
     layers::embedding::forward(ctx, stream.token_T, weights_.embedding_WD, x);
-  else
+  else if (rows)
     Kokkos::deep_copy(ctx.exec, x, x_TD);
   for (Index layer = part_.first; layer < part_.last; ++layer) {
+    if (!rows && (dims_.is_dense(layer) || !experts_.ep)) continue;
     block(ctx, layer, stream, Mat<const A>(x), y);
     std::swap(x, y);
   }
   if (part_.head)
     head(ctx, x, take);
-  else
+  else if (rows)
     Kokkos::deep_copy(ctx.exec, y_TD, x);
   tensor::fence(ctx, "infer::forward"); // reason: the host writes the next rows
 }
@@ -212,15 +240,18 @@ namespace {
 // Scratch of the second half of a block.
 template <class A>
 void count_feed_forward(tensor::Arena &arena, const arch::Dims &dims, const Index T,
-                        const Index layer) {
+                        const Index layer, const layers::dispatch::Group &experts) {
   const Index D = dims.model, K = dims.chosen;
   arena.mat<A>(T, D); // m
   if (dims.is_dense(layer)) {
     arena.mat<A>(T, dims.dense_hidden);
     return;
   }
-  for (int array = 0; array < 2; ++array) arena.mat<A>(T * K, D); // arrivals and their outputs
-  arena.mat<A>(T * K, dims.expert_hidden);
+  const Index rows = experts.ep ? layers::dispatch::most_rows(dims, experts.ep->size(), T) : T * K;
+  for (int array = 0; array < 2; ++array) arena.mat<A>(rows, D); // arrivals and their outputs
+  arena.mat<A>(rows, dims.expert_hidden);
+  for (int flight = 0; experts.ep && flight < 2; ++flight)
+    layers::dispatch::count_flight<A>(experts, dims, T, arena);
   arena.mat<A>(T, D), arena.mat<A>(T, dims.shared * dims.expert_hidden); // shared experts
   arena.mat<std::int64_t>(T + 256, std::max(K, dims.experts));           // the plan's counts
 }
@@ -228,7 +259,9 @@ void count_feed_forward(tensor::Arena &arena, const arch::Dims &dims, const Inde
 } // namespace
 
 template <class A>
-std::size_t Forward<A>::arena_bytes(const arch::Dims &dims, const Limits &limits) {
+std::size_t Forward<A>::arena_bytes(const arch::Dims &dims, const Limits &limits,
+                                    const layers::dispatch::Group &group) {
+  const layers::dispatch::Group experts = with_most(group, limits);
   tensor::Arena arena = tensor::Arena::counting("infer::forward");
   const Index T = limits.rows, D = dims.model;
   model::Stream stream;
@@ -236,10 +269,13 @@ std::size_t Forward<A>::arena_bytes(const arch::Dims &dims, const Limits &limits
   std::size_t most = 0;
   for (const Index layer : {Index{0}, dims.layers - 1}) {
     const tensor::Arena::Scope scope(arena);
-    model::block::allocate<A>(arena, model::BlockEnv{dims, keep_little(), {}, layer}, stream);
+    model::block::allocate<A>(arena, model::BlockEnv{dims, keep_little(), {}, layer, experts},
+                              stream);
+    if (experts.ep && !dims.is_dense(layer))
+      arena.vec<char>(static_cast<Index>(visitor_bytes<A>(experts, dims)));
     arena.mat<A>(T, D); // a
     const std::size_t before = arena.used();
-    count_feed_forward<A>(arena, dims, T, layer);
+    count_feed_forward<A>(arena, dims, T, layer, experts);
     most =
         std::max({most, arena.used(),
                   before + layers::mla::decode_bytes<A>(dims, T, limits.pages, limits.keeps_kv)});

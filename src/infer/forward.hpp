@@ -4,7 +4,8 @@
 // A row's bits depend on its own sequence alone: neither on the other rows of the step nor on how a sequence is cut into steps (products,
 // norms, router, experts and attention all keep this law; docs/numerics.md).
 // The blocks are the trainer's (model/block.hpp); experts' loads are never counted. A part of the layers is possible: the stages of a
-// pipeline hand x to each other.
+// pipeline hand x to each other (chain.hpp). Where the experts are shared by the ranks of a group, all of them make the step together: who
+// has no rows of its own works on those of the others.
 #include <functional>
 #include <span>
 #include <vector>
@@ -47,14 +48,16 @@ using TakeLogits = std::function<void(const Logits &)>;
 template <class A> class Forward {
 public:
   Forward(const arch::Dims &dims, model::Weights<A> weights, Limits limits);
-  Forward(const arch::Dims &dims, model::Weights<A> weights, Limits limits, model::Part part);
-  // x_TD: input of a part without the embedding; y_TD: output of a part without the head. Rows of exact pieces lie first.
+  Forward(const arch::Dims &dims, model::Weights<A> weights, Limits limits, model::Part part,
+          const layers::dispatch::Group &experts = {});
+  // No pieces: no rows here. x_TD: input of a part without the embedding; y_TD: output of a part without the head. Rows of exact pieces lie first.
   void run(tensor::Context &ctx, std::span<const Piece> pieces, const TakeLogits &take,
            tensor::Mat<A> x_TD = {}, tensor::Mat<A> y_TD = {});
   const Cache<A> &cache() const { return cache_; }
   const Limits &limits() const { return limits_; }
   // Arena bytes that run needs at most.
-  static std::size_t arena_bytes(const arch::Dims &dims, const Limits &limits);
+  static std::size_t arena_bytes(const arch::Dims &dims, const Limits &limits,
+                                 const layers::dispatch::Group &experts = {});
 
 private:
   template <class T> struct Both { // filled on the host, read on the device
@@ -83,6 +86,7 @@ private:
   model::Weights<A> weights_;
   Limits limits_;
   model::Part part_;
+  layers::dispatch::Group experts_;
   layers::rope::Table rope_;
   Cache<A> cache_;
   Both<std::int32_t> token_, position_;

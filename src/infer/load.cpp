@@ -41,13 +41,21 @@ template <class A> void finish(Context &ctx, LoadedWeights<A> &w) {
 template <class A>
 LoadedWeights<A> load_weights(Context &ctx, const checkpoint::Reader &reader,
                               const arch::Dims &dims) {
-  LoadedWeights<A> w{model::Layout(dims), {}, {}, {}};
+  return load_weights<A>(ctx, reader, dims, model::Share::whole(dims));
+}
+
+template <class A>
+LoadedWeights<A> load_weights(Context &ctx, const checkpoint::Reader &reader,
+                              const arch::Dims &dims, const model::Share &share) {
+  LoadedWeights<A> w{model::Layout(dims, share), {}, {}, {}};
   w.master = buffer<float>("infer::master", w.layout.size());
   const auto host = Kokkos::create_mirror_view(w.master);
   std::vector<checkpoint::Item> items;
-  for (const auto &slot : w.layout.slots())
+  for (const auto &slot : w.layout.slots()) {
     items.push_back(
-        {slot.spec.name, slot.spec.shape, checkpoint::Type::f32, host.data() + slot.offset});
+        {slot.spec.name, slot.global_shape, checkpoint::Type::f32, host.data() + slot.offset});
+    items.back().first = slot.first, items.back().count = slot.size;
+  }
   reader.read("weights", items, false);
   Kokkos::deep_copy(ctx.exec, w.master, host);
   finish(ctx, w);
@@ -80,6 +88,10 @@ template LoadedWeights<float> load_weights(Context &, const checkpoint::Reader &
                                            const arch::Dims &);
 template LoadedWeights<bf16> load_weights(Context &, const checkpoint::Reader &,
                                           const arch::Dims &);
+template LoadedWeights<float> load_weights(Context &, const checkpoint::Reader &,
+                                           const arch::Dims &, const model::Share &);
+template LoadedWeights<bf16> load_weights(Context &, const checkpoint::Reader &, const arch::Dims &,
+                                          const model::Share &);
 template LoadedWeights<float> made_up_weights(Context &, const arch::Dims &);
 template LoadedWeights<bf16> made_up_weights(Context &, const arch::Dims &);
 

@@ -24,6 +24,10 @@ template <class A> struct LoadedWeights {
 template <class A>
 LoadedWeights<A> load_weights(tensor::Context &ctx, const checkpoint::Reader &reader,
                               const arch::Dims &dims);
+// What one rank of many holds.
+template <class A>
+LoadedWeights<A> load_weights(tensor::Context &ctx, const checkpoint::Reader &reader,
+                              const arch::Dims &dims, const model::Share &share);
 // The same with made-up numbers in place of a checkpoint's: for benches.
 template <class A> LoadedWeights<A> made_up_weights(tensor::Context &ctx, const arch::Dims &dims);
 

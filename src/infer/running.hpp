@@ -47,6 +47,12 @@ struct Task {
     for (std::size_t i = 0; i < samples; ++i)
       spoken.push_back({StopText(request.stop_strings), {}});
   }
+  // Are all tokens of the prompt that are asked for scored? Choices come behind them.
+  bool scored() const {
+    return request.score_from < 0 ||
+           static_cast<Index>(result.prompt.size()) >=
+               static_cast<Index>(request.prompt.size()) - request.score_from;
+  }
 };
 
 // A sequence's share of the step under way.

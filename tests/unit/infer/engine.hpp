@@ -62,13 +62,17 @@ inline bool same(const Answer &a, const Answer &b) {
   return a.tokens == b.tokens && a.logprobs == b.logprobs && a.text == b.text &&
          a.finish == b.finish;
 }
+inline bool same(const std::vector<infer::Score> &a, const std::vector<infer::Score> &b) {
+  bool equal = a.size() == b.size();
+  for (std::size_t i = 0; equal && i < a.size(); ++i)
+    equal = a[i].logprob == b[i].logprob && a[i].best == b[i].best;
+  return equal;
+}
 inline bool same(const Result &a, const Result &b) {
-  bool equal = a.answers.size() == b.answers.size() && a.prompt.size() == b.prompt.size();
+  bool equal = a.answers.size() == b.answers.size();
   for (std::size_t i = 0; equal && i < a.answers.size(); ++i)
     equal = same(a.answers[i], b.answers[i]);
-  for (std::size_t i = 0; equal && i < a.prompt.size(); ++i)
-    equal = a.prompt[i].logprob == b.prompt[i].logprob && a.prompt[i].best == b.prompt[i].best;
-  return equal;
+  return equal && same(a.prompt, b.prompt) && same(a.choices, b.choices);
 }
 
 // By the trainer's forward pass and loss: entry t is the log-probability of tokens[t + 1].

@@ -196,6 +196,35 @@ TEST(Engine, AbsorbedIsNearExact) {
   }
 }
 
+// Several tokens behind one prompt, beside its scores and its samples.
+TEST(Engine, ChoicesAreTheTrainersLosses) {
+  const Model<bf16> m(v3_dims(), 5);
+  std::vector<Request> requests;
+  for (const Index length : {1, 64, 65, 150}) {
+    Request r;
+    r.prompt = random_tokens(m.dims(), length, static_cast<std::uint64_t>(length));
+    r.choices = random_tokens(m.dims(), 5, 77);
+    r.sampling.max_tokens = length == 65 ? 3 : 0, r.samples = length == 65 ? 2 : 1;
+    if (length > 100) r.score_from = 100;
+    requests.push_back(r);
+  }
+  for (const Index rows : {5, 300}) {
+    EngineSession<bf16> session(m, options(3, rows, 512));
+    const auto results = session.run(requests);
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      const auto &r = requests[i];
+      ASSERT_EQ(results[i].choices.size(), r.choices.size());
+      EXPECT_EQ(results[i].prompt.size(), r.score_from > 0 ? r.prompt.size() - 100 : 0U);
+      for (std::size_t k = 0; k < r.choices.size(); ++k) {
+        Tokens all = r.prompt;
+        all.push_back(r.choices[k]);
+        EXPECT_EQ(results[i].choices[k].logprob, trainer_logprobs(m, all).back());
+      }
+      EXPECT_EQ(results[i].answers[0].tokens.size(), r.prompt.size() == 65 ? 3U : 0U);
+    }
+  }
+}
+
 TEST(Engine, ScoresOfAPromptAreTheTrainersLosses) {
   const Model<bf16> m(v3_dims(), 5);
   std::vector<Request> requests;
@@ -284,6 +313,7 @@ TEST(Engine, RefusesWhatCannotBeDone) {
   EXPECT_EQ(with([](Request &r) { r.sampling.top_p = 0; }), "E265");
   EXPECT_EQ(with([](Request &r) { r.sampling.max_tokens = 0; }), "E265");
   EXPECT_EQ(with([](Request &r) { r.score_from = 0; }), "E265");
+  EXPECT_EQ(with([](Request &r) { r.choices = {-1}; }), "E261");
   EXPECT_EQ(with([](Request &r) { r.stop_strings = {"a"}; }), "E266");
   EXPECT_TRUE(engine.idle());
   EXPECT_EQ(number_of([&] { engine.take(0); }), "E267");
