@@ -14,4 +14,8 @@ EngineOptions engine_options(const deck::Deck &deck, const EngineTable &table,
           table.sequence,  vocabulary,  table.keep_keys};
 }
 
+std::vector<std::pair<std::string, std::vector<deck::KeyInfo>>> declared_keys() {
+  return {{"infer", deck::declare<EngineTable>("infer")}};
+}
+
 } // namespace infer

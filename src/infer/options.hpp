@@ -30,6 +30,8 @@ struct EngineTable {
   }
 };
 
+std::vector<std::pair<std::string, std::vector<deck::KeyInfo>>> declared_keys();
+
 // Error E268 at infer.rows: fewer rows than sequences. vocabulary: ids of the tokenizer.
 EngineOptions engine_options(const deck::Deck &deck, const EngineTable &table, int vocabulary);
 
