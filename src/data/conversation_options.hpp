@@ -22,8 +22,7 @@ struct ConversationSource {
   std::vector<std::string> paths, include, exclude;
   std::int64_t repeat = 1;
   template <class R> void keys(R &r) {
-    r.required(name, "name",
-               "short name of the source, for tables: letters, digits, - and _ only");
+    r.required(name, "name", "short name of the source, for tables: letters, digits, - and _ only");
     r.required(paths, "paths",
                "JSONL files, folders (read recursively) and globs (*, ?, [abc], **); symbolic "
                "links are not followed");

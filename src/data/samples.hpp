@@ -17,7 +17,11 @@ struct Sample {
                 // with `sequence`: then the last target belongs to the next document
   std::int32_t source = 0; // index into the deck's sources
   std::vector<std::uint8_t>
-      trained; // of each token: does its loss count where it is a target? Empty: all do
+      trained;            // of each token: does its loss count where it is a target? Empty: all do
+  std::int32_t pairs = 0; // of chosen and rejected answers (PairSampler); 0: none
+  // Of each token, where answers were sampled and rewarded: log-probabilities when sampled and under the reference, advantage, weight.
+  std::vector<float> old_logp, ref_logp, advantage, weight;
+  bool operator==(const Sample &) const = default;
 };
 
 // Where the reading stands: everything that a checkpoint needs. Global, not per rank.

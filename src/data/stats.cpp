@@ -6,13 +6,24 @@
 
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "data/table.hpp"
 
 namespace data {
 namespace {
 
-using Row = std::vector<std::string>;
+Row numbers(const std::string &source, const std::string &split, const SplitInfo &info) {
+  const auto tokens = static_cast<double>(info.tokens());
+  return {source,
+          split,
+          base::text::with_commas(info.documents()),
+          base::text::with_commas(info.tokens()),
+          base::text::with_commas(info.text_bytes()),
+          tokens > 0 ? fmt::format("{:.3f}", static_cast<double>(info.text_bytes()) / tokens)
+                     : "-"};
+}
 
-// Columns as wide as their widest cell; the first two flush left, numbers flush right.
+} // namespace
+
 std::string table(const std::vector<Row> &rows) {
   std::vector<std::size_t> widths(rows.front().size(), 0);
   for (const Row &row : rows)
@@ -27,19 +38,6 @@ std::string table(const std::vector<Row> &rows) {
   }
   return text;
 }
-
-Row numbers(const std::string &source, const std::string &split, const SplitInfo &info) {
-  const auto tokens = static_cast<double>(info.tokens());
-  return {source,
-          split,
-          base::text::with_commas(info.documents()),
-          base::text::with_commas(info.tokens()),
-          base::text::with_commas(info.text_bytes()),
-          tokens > 0 ? fmt::format("{:.3f}", static_cast<double>(info.text_bytes()) / tokens)
-                     : "-"};
-}
-
-} // namespace
 
 std::string stats(const Manifest &manifest, const StatsRequest &request) {
   std::vector<double> weights = request.weights;

@@ -9,12 +9,6 @@
 #include "data/sampler.hpp"
 #include "data_support.hpp"
 
-namespace data {
-bool operator==(const Sample &a, const Sample &b) {
-  return a.tokens == b.tokens && a.segments == b.segments && a.source == b.source;
-}
-} // namespace data
-
 namespace {
 
 using base::Exit;
