@@ -22,52 +22,6 @@ bool is_word(char c) {
   return std::isalnum(static_cast<unsigned char>(c)) != 0 || static_cast<unsigned char>(c) >= 0x80;
 }
 
-std::string last_match(const std::string &pattern, std::string_view text) {
-  const data::Regex regex = data::Regex::compile(pattern);
-  data::Regex::Match match;
-  std::string last;
-  try {
-    for (std::size_t from = 0; from <= text.size() && regex.find(text, from, match);) {
-      last = std::string(text.substr(match.begin, match.end - match.begin));
-      from = match.end > from ? match.end : from + 1;
-      while (from < text.size() && (static_cast<unsigned char>(text[from]) & 0xC0) == 0x80) ++from;
-    }
-  } catch (const data::PatternError &) {
-    return last; // too many steps on this text: what was found so far
-  }
-  return last;
-}
-
-} // namespace
-
-std::string last_number(std::string_view text) {
-  std::string last;
-  for (std::size_t at = 0; at < text.size();) {
-    if (!is_digit(text[at])) {
-      ++at;
-      continue;
-    }
-    std::size_t begin = at, end = at;
-    bool point = false;
-    for (; end < text.size(); ++end) {
-      const bool more = end + 1 < text.size() && is_digit(text[end + 1]);
-      if (is_digit(text[end]) || (text[end] == ',' && more && !point)) continue;
-      if (text[end] != '.' || !more || point) break;
-      point = true;
-    }
-    if (begin > 0 && text[begin - 1] == '.' && (begin < 2 || !is_word(text[begin - 2])) && !point)
-      --begin; // .5
-    // A sign, not the dash of "3-4" or "x-4".
-    if (begin > 0 && text[begin - 1] == '-' && (begin < 2 || !is_word(text[begin - 2]))) --begin;
-    last = std::string(text.substr(begin, end - begin));
-    at = end;
-  }
-  std::erase(last, ',');
-  return last;
-}
-
-namespace {
-
 // The label that stands at `at` with no letter or digit behind it, "" if none. The longest first.
 std::string label_at(std::string_view text, std::size_t at,
                      const std::vector<std::string> &letters) {
@@ -107,16 +61,6 @@ std::string choice_letter(std::string_view text, const std::vector<std::string> 
   return alone ? found : std::string();
 }
 
-std::string code_block(std::string_view text) {
-  const std::size_t open = text.find("```");
-  if (open == std::string_view::npos) return std::string(text);
-  const std::size_t line = text.find('\n', open);
-  if (line == std::string_view::npos) return {};
-  const std::size_t close = text.find("```", line);
-  return std::string(
-      text.substr(line + 1, close == std::string_view::npos ? close : close - line - 1));
-}
-
 std::string extract(const FilterTable &filter, std::string_view text,
                     const std::vector<std::string> &letters) {
   std::string out;
@@ -129,7 +73,8 @@ std::string extract(const FilterTable &filter, std::string_view text,
   case Extract::number: return last_number(text);
   case Extract::letter: return choice_letter(text, letters);
   case Extract::boxed: return last_boxed(text, out) ? out : std::string();
-  case Extract::regex: return trimmed(last_match(filter.pattern, text));
+  case Extract::regex:
+    return trimmed(reward::last_match(data::Regex::compile(filter.pattern), text));
   case Extract::code: return code_block(text);
   }
   return out;

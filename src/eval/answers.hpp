@@ -7,19 +7,17 @@
 
 #include "data/json.hpp"
 #include "eval/task.hpp"
+#include "reward/extract.hpp"
 
 namespace eval {
 
 // The answer in a text, "" where there is none. letters: what extract = letter may find.
 std::string extract(const FilterTable &filter, std::string_view text,
                     const std::vector<std::string> &letters);
-// The last number: digits with commas, a decimal point, a sign before it; commas are dropped.
-std::string last_number(std::string_view text);
+using reward::last_number, reward::code_block;
 // A choice named in the text: "answer is (B)", "Answer: B", "(B)", "B.", "B" alone; the last phrase with "answer" wins, else the first
 // letter that stands alone at the beginning, else "".
 std::string choice_letter(std::string_view text, const std::vector<std::string> &letters);
-// The first block between ``` lines, else the whole text.
-std::string code_block(std::string_view text);
 
 // Lower case, no punctuation, no a/an/the, single blanks (as SQuAD and TriviaQA are scored).
 std::string normalised(std::string_view text);

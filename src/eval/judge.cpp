@@ -11,8 +11,9 @@
 #include "base/error.hpp"
 #include "eval/answers.hpp"
 #include "eval/instructions.hpp"
-#include "eval/math_answer.hpp"
 #include "eval/statistics.hpp"
+#include "reward/math_answer.hpp"
+#include "reward/tested.hpp"
 
 namespace eval {
 
@@ -62,7 +63,7 @@ Scores score_plain(const Task &task, const Question &question, const std::string
   for (const std::string &gold : question.golds) {
     switch (task.score.compare) {
     case Compare::exact: exact = std::max(exact, form(answer) == form(gold) ? 1.0 : 0.0); break;
-    case Compare::math: exact = std::max(exact, same_math(answer, gold) ? 1.0 : 0.0); break;
+    case Compare::math: exact = std::max(exact, reward::same_math(answer, gold) ? 1.0 : 0.0); break;
     case Compare::normalised:
       exact = std::max(exact, normalised(answer) == normalised(gold) ? 1.0 : 0.0);
       f1 = std::max(f1, word_f1(answer, gold));
@@ -131,15 +132,6 @@ std::vector<std::pair<std::string, std::string>> cases(const Task &task, const Q
   return all;
 }
 
-// Lines without blanks at their ends, none empty at the end.
-std::string settled(const std::string &output) {
-  std::string out, line;
-  std::istringstream stream(output);
-  while (std::getline(stream, line))
-    out += line.substr(0, line.find_last_not_of(" \t\r") + 1) + "\n";
-  return trimmed(out);
-}
-
 std::vector<Value> judge_programs(const Task &task, const Question &question,
                                   const std::vector<std::string> &answers, Runner &runner) {
   const auto wanted = cases(task, question);
@@ -148,6 +140,7 @@ std::vector<Value> judge_programs(const Task &task, const Question &question,
     Program program;
     program.source = task.program.render(question.record,
                                          {{"completion", extract(task.filters[0], answer, {})}});
+    program.tests_inside = task.score.stdin_cases.empty();
     for (const auto &one : wanted) {
       program.input = one.first;
       programs.push_back(program);
@@ -163,7 +156,7 @@ std::vector<Value> judge_programs(const Task &task, const Question &question,
       const RunOutcome &outcome = outcomes[a * wanted.size() + c];
       all =
           all && outcome.finished &&
-          (task.score.stdin_cases.empty() || settled(outcome.output) == settled(wanted[c].second));
+          (task.score.stdin_cases.empty() || reward::same_output(outcome.output, wanted[c].second));
     }
     right += all ? 1 : 0;
   }

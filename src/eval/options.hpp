@@ -29,7 +29,7 @@ struct Options {
   std::vector<std::string> task_names;
   std::int64_t shots = -1, limit = 0, seed = 0, batch = 16, max_length = 0, bootstrap = 1000,
                max_tokens = 0;
-  bool chat = false, groups = false;
+  bool chat = false, groups = false, programs = false;
   Precision precision = Precision::deck;
   Existing existing = Existing::resume;
   std::vector<TaskOptions> tasks; // the names of `tasks` first, then the list
@@ -60,6 +60,9 @@ struct Options {
         {{"deck", Precision::deck}, {"f32", Precision::f32}, {"bf16", Precision::bf16}},
         "dtype of the arithmetic; deck: as in training");
     r.key(chat, "chat", false, "each prompt is a user's turn in the chat layout");
+    r.key(programs, "programs", false,
+          "run programs that the model wrote, in the sandbox ([sandbox]); else tasks that need it "
+          "are refused");
     r.key(groups, "groups", false, "the table lists groups (subjects, lengths) too");
     r.key(bootstrap, "bootstrap", 1000, 0, 1 << 24, "rounds",
           "for standard errors of what is no mean (bits per byte); 0: none");

@@ -24,10 +24,12 @@ Asking asking_of(const Options &options, const TaskOptions &task) {
 
 void check_runner(const Task &task, bool with_runner) {
   if (task.task.kind == Kind::generate && task.score.compare == Compare::program && !with_runner)
-    throw UserError(Exit::deck, "E310", task.file, "compare = \"program\"",
-                    fmt::format("{} runs programs that the model wrote, and this program cannot "
-                                "run them safely yet. Leave the task out.",
-                                task.task.name));
+    throw UserError(
+        Exit::deck, "E310", task.file, "compare = \"program\"",
+        fmt::format("{} runs programs that the model wrote. Say evaluate.programs = true "
+                    "(docs/rewards.md has what the sandbox keeps from them), or leave "
+                    "the task out.",
+                    task.task.name));
 }
 
 } // namespace

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "data/json.hpp"
+#include "reward/fields.hpp"
 
 namespace eval {
 
@@ -36,10 +37,7 @@ Records read_text(std::string_view text, const std::string &name);
 // One label a line, joined as the field `label` to the rows in order. Error E309: another number of lines than rows.
 void join_labels(Records &records, std::string_view text, const std::string &name);
 
-// A field by dotted path through objects and arrays ("choices.text.0"), or null.
-const data::Json *field(const data::Json &row, std::string_view path);
-// A scalar as text (a number without an exponent where it is whole); empty optional for arrays, objects.
-bool scalar_text(const data::Json &value, std::string &out);
+using reward::field, reward::scalar_text;
 // JSON on one line.
 void write_line(std::string &out, const data::Json &value);
 

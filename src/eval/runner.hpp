@@ -9,10 +9,12 @@ namespace eval {
 struct Program {
   std::string language = "python";
   std::string source, input; // input: what stands on standard input
+  bool tests_inside = false; // right if it comes to its end, not if it leaves before with success
 };
 struct RunOutcome {
-  bool finished = false; // ended by itself with exit code 0, within all limits
-  std::string output;    // standard output
+  bool finished =
+      false; // ended by itself with exit code 0, within all limits; at its end if tests_inside
+  std::string output; // standard output
 };
 
 class Runner {

@@ -14,35 +14,6 @@ namespace eval {
 using base::Exit, base::UserError;
 using data::Json;
 
-std::string trimmed(std::string_view text) {
-  const std::size_t begin = text.find_first_not_of(" \t\r\n");
-  if (begin == std::string_view::npos) return {};
-  return std::string(text.substr(begin, text.find_last_not_of(" \t\r\n") - begin + 1));
-}
-
-bool last_boxed(std::string_view text, std::string &out) {
-  std::size_t at = std::string_view::npos, length = 0;
-  for (const std::string_view word : {"\\boxed", "\\fbox"})
-    if (const std::size_t found = text.rfind(word);
-        found != std::string_view::npos && (at == std::string_view::npos || found > at))
-      at = found, length = word.size();
-  if (at == std::string_view::npos) return false;
-  std::string_view rest = text.substr(at + length);
-  rest.remove_prefix(std::min(rest.find_first_not_of(' '), rest.size()));
-  if (!rest.starts_with('{')) { // \boxed 5
-    out = trimmed(rest.substr(0, rest.find_first_of("$\n,")));
-    return !out.empty();
-  }
-  int depth = 0;
-  for (std::size_t i = 0; i < rest.size(); ++i) {
-    depth += rest[i] == '{' ? 1 : rest[i] == '}' ? -1 : 0;
-    if (depth > 0) continue;
-    out = std::string(rest.substr(1, i - 1));
-    return true;
-  }
-  return false; // never closed
-}
-
 namespace {
 
 const std::vector<std::string> kFilters = {"trim",  "lower",  "upper", "capitalize", "first_line",

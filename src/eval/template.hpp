@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "eval/records.hpp"
+#include "reward/extract.hpp"
 
 namespace eval {
 
@@ -48,8 +49,6 @@ private:
 // E305 for a field that is not there: names the nearest and lists all.
 [[noreturn]] void missing_field(const Record &record, std::string_view path,
                                 const std::string &wanted_by);
-std::string trimmed(std::string_view text);
-// What stands in the last \boxed{...} (or \fbox{...}, "\boxed 5"), braces matched; false where there is none.
-bool last_boxed(std::string_view text, std::string &out);
+using reward::last_boxed, reward::trimmed;
 
 } // namespace eval

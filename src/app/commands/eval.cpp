@@ -14,7 +14,9 @@
 #include "app/open_deck.hpp"
 #include "eval/direct_model.hpp"
 #include "eval/evaluate.hpp"
+#include "eval/programs.hpp"
 #include "infer/load.hpp"
+#include "reward/options.hpp"
 
 namespace app {
 namespace {
@@ -40,17 +42,17 @@ eval::Wording wording_of(const eval::Options &options, const Habits &habits,
 }
 
 template <class A>
-std::vector<eval::TaskResult> evaluate(const eval::Options &options,
-                                       std::vector<eval::Prepared> &tasks,
-                                       const checkpoint::Reader &reader, const Habits &habits,
-                                       const std::filesystem::path &directory) {
+std::vector<eval::TaskResult>
+evaluate(const eval::Options &options, std::vector<eval::Prepared> &tasks,
+         const checkpoint::Reader &reader, const Habits &habits,
+         const std::filesystem::path &directory, eval::Runner *runner) {
   const data::Tokenizer tokenizer = infer::load_tokenizer(reader);
   const arch::Dims dims = infer::dims_of(reader);
   eval::DirectOptions direct;
   direct.longest = options.max_length > 0 ? options.max_length : habits.sequence;
   eval::prepare_puzzles(tasks, options, tokenizer, direct.longest);
   eval::Evaluation evaluation;
-  evaluation.directory = directory;
+  evaluation.directory = directory, evaluation.runner = runner;
   evaluation.model = fmt::format("{} step {} {}", reader.state_hash(), reader.step(),
                                  std::is_same_v<A, float> ? "f32" : "bf16");
   evaluation.wording = wording_of(options, habits, tokenizer, reader);
@@ -62,15 +64,30 @@ std::vector<eval::TaskResult> evaluate(const eval::Options &options,
   return eval::evaluate(model, tasks, options, evaluation);
 }
 
+// Only where a task runs programs; that they were allowed is known by now.
+std::unique_ptr<eval::SandboxRunner> runner_of(const std::vector<eval::Prepared> &tasks,
+                                               const sandbox::Options &sandbox) {
+  for (const eval::Prepared &one : tasks)
+    if (one.task.task.kind == eval::Kind::generate &&
+        one.task.score.compare == eval::Compare::program) {
+      auto runner = std::make_unique<eval::SandboxRunner>(sandbox);
+      say("sandbox: " + runner->isolation());
+      return runner;
+    }
+  return nullptr;
+}
+
 int run_eval(const EvalArguments &a) {
   deck::Deck deck = open_deck(a.deck, a.overrides);
   const eval::Options options = eval::read_options(deck);
+  const sandbox::Options sandbox = reward::read_sandbox(deck);
   deck.finish();
   if (a.explain) {
     fmt::print("{}", deck.explain());
     return 0;
   }
-  std::vector<eval::Prepared> tasks = eval::prepare(options, false);
+  std::vector<eval::Prepared> tasks = eval::prepare(options, options.programs);
+  const std::unique_ptr<eval::SandboxRunner> runner = runner_of(tasks, sandbox);
   if (a.check) {
     fmt::print("{}\nthe deck is valid\n", deck.echo());
     return 0;
@@ -87,8 +104,9 @@ int run_eval(const EvalArguments &a) {
   const bool bf16 = options.precision == eval::Precision::deck
                         ? habits.bf16
                         : options.precision == eval::Precision::bf16;
-  const auto results = bf16 ? evaluate<numerics::bf16>(options, tasks, reader, habits, directory)
-                            : evaluate<float>(options, tasks, reader, habits, directory);
+  const auto results =
+      bf16 ? evaluate<numerics::bf16>(options, tasks, reader, habits, directory, runner.get())
+           : evaluate<float>(options, tasks, reader, habits, directory, runner.get());
   fmt::print("{}", eval::table(results, options.groups));
   std::fflush(stdout); // before the notes on the other stream
   for (const eval::TaskResult &result : results)

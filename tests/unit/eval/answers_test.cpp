@@ -6,8 +6,8 @@
 #include "eval/answers.hpp"
 #include "eval/instructions.hpp"
 #include "eval/judge.hpp"
-#include "eval/math_answer.hpp"
 #include "eval/statistics.hpp"
+#include "reward/math_answer.hpp"
 #include "tests/unit/eval/tools.hpp"
 
 namespace {
@@ -96,11 +96,11 @@ TEST(Compare, Mathematics) {
                                                         {"7.", "7"},
                                                         {"\\frac{-1}{2}", "-1/2"},
                                                         {"1,000", "1000.0"}};
-  for (const auto &[a, b] : same) EXPECT_TRUE(eval::same_math(a, b)) << a << " " << b;
+  for (const auto &[a, b] : same) EXPECT_TRUE(reward::same_math(a, b)) << a << " " << b;
   const std::pair<const char *, const char *> other[] = {{"1", "2"}, {"(1,234)", "1234"},
                                                          {"", ""},   {"\\frac{1}{3}", "0.33"},
                                                          {"a", "b"}, {"1/0", "0"}};
-  for (const auto &[a, b] : other) EXPECT_FALSE(eval::same_math(a, b)) << a << " " << b;
+  for (const auto &[a, b] : other) EXPECT_FALSE(reward::same_math(a, b)) << a << " " << b;
 }
 
 TEST(Statistics, MeansAndErrors) {

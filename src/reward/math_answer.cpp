@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "eval/math_answer.hpp"
+#include "reward/math_answer.hpp"
 
 #include <algorithm>
 #include <cctype>
 #include <cmath>
 #include <cstdlib>
 
-namespace eval {
+namespace reward {
 
 namespace {
 
@@ -101,8 +101,9 @@ std::string without_sides(std::string text) {
 
 std::string math_spelling(std::string_view answer) {
   std::string text(answer);
-  for (const char *gone : {"\\!", "\\,", "\\;", "\\:", "\\ ", "\\left", "\\right", "\\$", "$",
-                           "\\%", "%", "^\\circ", "^{\\circ}", "\\degree", "\\displaystyle", "{,}"})
+  for (const char *gone :
+       {"\\!", "\\,", "\\;", "\\:", "\\ ", "\\left", "\\right", "\\$", "$", "\\%", "%", "^\\circ",
+        "^{\\circ}", "\\degree", "€", "£", "\\displaystyle", "{,}"})
     replace_all(text, gone, "");
   for (const char *name : {"\\dfrac", "\\tfrac", "\\cfrac"}) replace_all(text, name, "\\frac");
   unwrap(text, "\\boxed", true);
@@ -127,43 +128,107 @@ std::string math_spelling(std::string_view answer) {
   return text;
 }
 
+namespace {
+
+std::optional<double> plain_number(const std::string &digits) {
+  if (digits.empty() || !is_digit(digits[0])) return {};
+  if (digits.find_first_not_of("0123456789.") != std::string::npos) return {};
+  char *end = nullptr;
+  const double value = std::strtod(digits.c_str(), &end);
+  if (end != digits.c_str() + digits.size()) return {};
+  return value;
+}
+
+// 1.5e3, 1.5\times10^{3}
+std::optional<double> power_of_ten(const std::string &text) {
+  for (const std::string_view mark : {"\\times10^", "\\cdot10^", "e", "E"}) {
+    const std::size_t at = text.find(mark);
+    if (at == std::string::npos) continue;
+    std::string exponent = text.substr(at + mark.size());
+    if (exponent.size() > 2 && exponent.front() == '{' && exponent.back() == '}')
+      exponent = exponent.substr(1, exponent.size() - 2);
+    const bool minus = exponent.starts_with('-');
+    if (minus || exponent.starts_with('+')) exponent.erase(0, 1);
+    const bool whole = !exponent.empty() && exponent.size() < 4 &&
+                       std::all_of(exponent.begin(), exponent.end(), is_digit);
+    const auto head = plain_number(text.substr(0, at));
+    if (!head || !whole) return {};
+    return *head *
+           std::pow(10.0, minus ? -std::atoi(exponent.c_str()) : std::atoi(exponent.c_str()));
+  }
+  return {};
+}
+
+// "12cm^{2}", "3squarefeet" without the unit; the same text where none is known.
+std::string without_unit(const std::string &spelling) {
+  static const char *const units[] = {
+      "mm",     "cm",      "dm",    "km",     "ft",     "kg",      "mg",     "ml",      "mph",
+      "meter",  "meters",  "metre", "metres", "inch",   "inches",  "foot",   "feet",    "yard",
+      "yards",  "mile",    "miles", "gram",   "grams",  "pound",   "pounds", "ounce",   "ounces",
+      "liter",  "liters",  "litre", "litres", "second", "seconds", "minute", "minutes", "hour",
+      "hours",  "day",     "days",  "week",   "weeks",  "month",   "months", "year",    "years",
+      "dollar", "dollars", "cent",  "cents",  "euro",   "euros",   "degree", "degrees", "percent",
+      "unit",   "units",   "point", "points"};
+  const std::size_t last = spelling.find_last_of("0123456789}", spelling.find_last_not_of("^{}23"));
+  if (last == std::string::npos) return spelling;
+  std::string unit = spelling.substr(last + 1);
+  unit = unit.substr(0, unit.find('^'));
+  for (const std::string_view word : {"square", "sq", "cubic"})
+    if (unit.starts_with(word)) unit.erase(0, word.size());
+  for (const char *one : units)
+    if (unit == one) return spelling.substr(0, last + 1);
+  return spelling;
+}
+
+// Digits of a whole number in one form, "" where it is none.
+std::string whole_number(std::string text) {
+  const bool minus = text.starts_with('-');
+  if (minus) text.erase(0, 1);
+  if (text.empty() || !std::all_of(text.begin(), text.end(), is_digit)) return {};
+  text.erase(0, std::min(text.find_first_not_of('0'), text.size() - 1));
+  return (minus && text != "0" ? "-" : "") + text;
+}
+
+} // namespace
+
 std::optional<double> math_value(const std::string &spelling) {
   std::string text = spelling;
   double sign = 1;
   if (text.starts_with('-')) sign = -1, text.erase(0, 1);
-  const auto number = [](const std::string &digits) -> std::optional<double> {
-    if (digits.empty() || !is_digit(digits[0])) return {};
-    if (digits.find_first_not_of("0123456789.") != std::string::npos) return {};
-    char *end = nullptr;
-    const double value = std::strtod(digits.c_str(), &end);
-    if (end != digits.c_str() + digits.size()) return {};
-    return value;
-  };
-  if (const auto plain = number(text)) return sign * *plain;
+  if (const auto plain = plain_number(text)) return sign * *plain;
+  if (const auto scientific = power_of_ten(text)) return sign * *scientific;
   // 2\frac{1}{3}: a mixed number.
   const std::size_t at = text.find("\\frac{");
   const std::size_t middle = text.find("}{");
-  if (at == std::string::npos || middle == std::string::npos || !text.ends_with('}')) return {};
+  if (at == std::string::npos || middle == std::string::npos || middle < at || !text.ends_with('}'))
+    return {};
   double whole = 0;
   if (at > 0) {
-    const auto head = number(text.substr(0, at));
+    const auto head = plain_number(text.substr(0, at));
     if (!head) return {};
     whole = *head;
   }
   std::string top_text = text.substr(at + 6, middle - at - 6);
   if (at == 0 && top_text.starts_with('-')) sign = -sign, top_text.erase(0, 1);
-  const auto top = number(top_text),
-             bottom = number(text.substr(middle + 2, text.size() - middle - 3));
+  const auto top = plain_number(top_text),
+             bottom = plain_number(text.substr(middle + 2, text.size() - middle - 3));
   if (!top || !bottom || *bottom == 0) return {};
   return sign * (whole + *top / *bottom);
 }
 
 bool same_math(std::string_view a, std::string_view b) {
-  const std::string one = math_spelling(a), other = math_spelling(b);
+  constexpr std::size_t kLongest = 4096; // no answer; the work below grows faster than the text
+  if (a.size() > kLongest || b.size() > kLongest) return false;
+  std::string one = math_spelling(a), other = math_spelling(b);
   if (one.empty() || other.empty()) return false;
   if (one == other) return true;
-  const auto x = math_value(one), y = math_value(other);
-  return x && y && std::abs(*x - *y) <= 1e-9 * std::max(1.0, std::max(std::abs(*x), std::abs(*y)));
+  auto x = math_value(one), y = math_value(other);
+  if (x && !y) other = without_unit(other), y = math_value(other);
+  if (y && !x) one = without_unit(one), x = math_value(one);
+  if (!x || !y) return false;
+  const std::string m = whole_number(one), n = whole_number(other);
+  if (!m.empty() && !n.empty()) return m == n;
+  return std::abs(*x - *y) <= 1e-9 * std::max(1.0, std::max(std::abs(*x), std::abs(*y)));
 }
 
-} // namespace eval
+} // namespace reward
