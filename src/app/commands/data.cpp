@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "app/commands/data_chats.hpp"
 #include "app/open_deck.hpp"
 #include "base/clock.hpp"
 #include "base/error.hpp"
@@ -15,6 +16,7 @@
 #include "base/text.hpp"
 #include "data/build.hpp"
 #include "data/dataset.hpp"
+#include "data/packed_show.hpp"
 #include "data/show.hpp"
 #include "data/stats.hpp"
 #include "train/options.hpp"
@@ -105,9 +107,17 @@ bool coloured(const std::string &choice) {
   return ::isatty(STDOUT_FILENO) == 1 && (no == nullptr || *no == '\0');
 }
 
+void require_text(const std::string &place, const std::vector<std::string> &overrides) {
+  if (is_chat_deck(place, overrides))
+    throw base::UserError(base::Exit::deck, "E139", place, "a deck of conversations",
+                          "Nothing is built from them: they are read when a run begins. `hadal "
+                          "data show` and `hadal data stats` take this deck.");
+}
+
 } // namespace
 
 int data_build(const DataBuildArguments &arguments) {
+  require_text(arguments.deck, arguments.overrides);
   deck::Deck deck = open_deck(arguments.deck, arguments.overrides);
   data::BuildRequest request;
   request.options = data::read_options(deck);
@@ -141,16 +151,22 @@ int data_build(const DataBuildArguments &arguments) {
 }
 
 int data_show(const DataShowArguments &arguments) {
+  const data::ShowRequest request{arguments.from, arguments.samples, arguments.validation,
+                                  coloured(arguments.colour)};
+  if (is_chat_deck(arguments.place, arguments.overrides)) {
+    const Chats chats = open_chats(arguments.place, arguments.overrides, arguments.sequence);
+    fmt::print("{}", data::show(*chats.sampler, request));
+    return 0;
+  }
   Place place = find_place(arguments.place, arguments.overrides);
   if (arguments.sequence > 0) place.sampler.sequence = arguments.sequence;
   const data::Sampler sampler(place.sampler);
-  const data::ShowRequest request{arguments.from, arguments.samples, arguments.validation,
-                                  coloured(arguments.colour)};
   fmt::print("{}", data::show(sampler, request));
   return 0;
 }
 
 int data_text(const DataTextArguments &arguments) {
+  require_text(arguments.place, arguments.overrides);
   const Place place = find_place(arguments.place, arguments.overrides);
   const data::Dataset set(place.directory);
   std::vector<data::Token> tokens;
@@ -167,16 +183,35 @@ int data_text(const DataTextArguments &arguments) {
   return 0;
 }
 
+namespace {
+
+std::int64_t planned_of(const std::string &text, std::int64_t otherwise) {
+  if (text.empty()) return otherwise;
+  const auto tokens = base::text::parse_count(text);
+  if (!tokens || *tokens < 1)
+    throw base::UserError(base::Exit::deck, "E004", "--tokens", text,
+                          "A whole number, perhaps with a suffix: 300M, 14.8T.");
+  return *tokens;
+}
+
+int chat_stats(const DataStatsArguments &arguments) {
+  if (arguments.verify)
+    throw base::UserError(base::Exit::deck, "E004", "--verify", arguments.place,
+                          "A deck of conversations has no shards whose checksums could be read.");
+  const Chats chats = open_chats(arguments.place, arguments.overrides);
+  const std::int64_t sequence = chats.sampler->sequence(),
+                     tokens = planned_of(arguments.tokens, chats.planned_samples * sequence);
+  fmt::print("{}", data::stats(*chats.sampler, tokens / sequence));
+  return 0;
+}
+
+} // namespace
+
 int data_stats(const DataStatsArguments &arguments) {
+  if (is_chat_deck(arguments.place, arguments.overrides)) return chat_stats(arguments);
   const Place place = find_place(arguments.place, arguments.overrides);
   data::StatsRequest request{place.planned_tokens, place.sampler.weights};
-  if (!arguments.tokens.empty()) {
-    const auto tokens = base::text::parse_count(arguments.tokens);
-    if (!tokens || *tokens < 1)
-      throw base::UserError(base::Exit::deck, "E004", "--tokens", arguments.tokens,
-                            "A whole number, perhaps with a suffix: 300M, 14.8T.");
-    request.planned_tokens = *tokens;
-  }
+  request.planned_tokens = planned_of(arguments.tokens, request.planned_tokens);
   const data::Dataset set(place.directory);
   fmt::print("{}", data::stats(set.manifest(), request));
   if (arguments.verify) {
