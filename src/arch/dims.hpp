@@ -22,6 +22,8 @@ enum class Score { sigmoid, softmax };
 enum class GroupScore { top2_sum, maximum };
 // Which hidden state feeds hnorm of an MTP module: after or before the main model's final norm (unpublished; docs/model.md).
 enum class MtpHidden { post_norm, pre_norm };
+// What reads the final hidden state beside the language head: nothing, or a row of weights that gives an answer's reward too.
+enum class Head { language, reward };
 
 // YaRN (arXiv 2309.00071) as DeepSeek applies it; factor 1 switches it off.
 struct Yarn {
@@ -61,6 +63,7 @@ struct Dims {
 
   Index mtp_depth = 0; // MTP modules (0..2)
   MtpHidden mtp_hidden = MtpHidden::post_norm;
+  Head head = Head::language;
 
   bool moe() const { return layers > dense_layers; }
   // MTP modules (layer >= layers) are mixtures too.

@@ -32,6 +32,9 @@ struct ModelOptions {
           "added to the mean square in every RMSNorm");
     r.key(dims.init_std, "init_std", 0.006, 0.0, 1.0, "",
           "standard deviation of the initial matrices; norms start at 1");
+    r.choice(dims.head, "head", Head::language,
+             {{"language", Head::language}, {"reward", Head::reward}},
+             "reward: a row of weights more, which gives an answer's reward");
   }
 };
 

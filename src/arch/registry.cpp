@@ -131,6 +131,10 @@ std::vector<TensorSpec> registry(const Dims &dims) {
   for (Index i = 0; i < dims.layers; ++i) lister.layer(i);
   lister.outside("final_norm", {D}, Kind::norm, "norm", "model.norm", "output_norm");
   lister.outside("head", {W, D}, Kind::matrix, "head", "lm_head", "output");
+  if (dims.head == Head::reward) { // treated like a norm, but for its first values
+    lister.outside("reward_head", {1, D}, Kind::norm, "head", "score", "");
+    list.back().init = Init::normal;
+  }
   for (Index k = 0; k < dims.mtp_depth; ++k) lister.layer(dims.layers + k);
   return list;
 }

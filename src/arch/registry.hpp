@@ -4,7 +4,7 @@
 // initialiser need. The order of the list is the registry order of the law of sums and of the state hash.
 //
 // Names (i = layer, MTP modules are layers L, L+1, ...):
-//   embedding [W,D]   final_norm [D]   head [W,D]
+//   embedding [W,D]   final_norm [D]   head [W,D]   reward_head [1,D] (model.head = "reward"; FP32, not decayed)
 //   layers.i.attention_norm [D]        layers.i.ffn_norm [D]
 //   layers.i.mla.w_dq [Q,D]            layers.i.mla.q_norm [Q]      layers.i.mla.w_uq [H(N+R),Q]
 //   layers.i.mla.w_q [H(N+R),D]        (instead of the three above when Q = 0)

@@ -4,7 +4,7 @@
 
 #include "layers/embedding/embedding.hpp"
 #include "model/block_backward.hpp"
-#include "model/stage.hpp"
+#include "model/objective_head.hpp"
 
 namespace model {
 
@@ -123,6 +123,8 @@ template <class A> void BackwardWalk<A>::mtp_head(std::size_t k) {
 template <class A> void BackwardWalk<A>::final_norm() {
   const auto span = computing("final norm B");
   dy_TD_ = fresh();
+  if (acc_)
+    objective::backward_weight(ctx_, stage_.objective_, batch_.main, tape_, acc_->reward_head_D);
   rms_norm::backward_input(ctx_, Mat<const A>(tape_.dn_TD), Mat<const A>(tape_.x_TD.back()),
                            w_.final_norm_D, tape_.final_norm, dy_TD_); // (3)
   if (acc_)
@@ -277,9 +279,11 @@ void Stage<A>::backward_weight(Context &ctx, const MicroBatch &batch, const Grad
     if (mtp) mtp_weights(ctx, batch, k, acc, tape);
     layer_done(layer);
   }
-  if (part_.head)
+  if (part_.head) {
+    objective::backward_weight(ctx, objective_, batch.main, tape, acc.reward_head_D);
     rms_norm::backward_weight(ctx, Mat<const A>(tape.dn_TD), Mat<const A>(tape.x_TD.back()),
                               tape.final_norm, acc.final_norm_D);
+  }
   if (part_.embedding)
     embedding::backward_weight(ctx, batch.main.token_T, Mat<const A>(tape.dx0_TD),
                                acc.embedding_WD[0]);

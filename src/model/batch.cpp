@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/batch.hpp"
 
+#include <algorithm>
+
 namespace model {
 namespace {
 
@@ -30,8 +32,91 @@ std::vector<Index> valid_targets(const HostSample &sample, Index mtp_depth) {
   return valid;
 }
 
-BatchBuffers::BatchBuffers(Index samples, Index sequence, Index mtp_depth)
-    : samples_(samples), sequence_(sequence) {
+std::vector<Index> answer_rows(const HostSample &sample) {
+  std::vector<std::int32_t> segment, start;
+  walk(sample, segment, start);
+  std::vector<Index> rows;
+  const std::size_t last = segment.size() - 1; // a target only
+  for (std::size_t i = 0; i < last;) {
+    bool counts = false;
+    std::size_t end = i;
+    for (; end < segment.size() && segment[end] == segment[i]; ++end)
+      counts = counts || sample.counts(end);
+    if (counts) rows.push_back(static_cast<Index>(std::min(end, last)) - 1);
+    i = end;
+  }
+  return rows;
+}
+
+template <class T>
+BatchBuffers::Both<T>::Both(const char *name, Index size)
+    : device(Kokkos::view_alloc(Kokkos::WithoutInitializing, std::string(name)), size),
+      host(Kokkos::view_alloc(Kokkos::WithoutInitializing, std::string(name)), size) {}
+
+template <class T>
+void BatchBuffers::Both<T>::load(tensor::Context &ctx, std::span<const HostSample> samples,
+                                 std::span<const T> HostSample::*values, Index rows, Index width) {
+  Index at = 0;
+  for (const HostSample &sample : samples) {
+    const std::span<const T> from = sample.*values;
+    HADAL_CHECK(from.size() == sample.tokens.size() * static_cast<std::size_t>(width),
+                "{} values told of {} tokens, {} each", from.size(), sample.tokens.size(), width);
+    for (Index i = width; i < (rows + 1) * width; ++i)
+      host(at++) = from[static_cast<std::size_t>(i)]; // row i is about token i + 1
+  }
+  Kokkos::deep_copy(ctx.exec, device, host);
+}
+
+Told BatchBuffers::load_told(tensor::Context &ctx, std::span<const HostSample> samples) {
+  Told told;
+  const Index T = samples_ * sequence_, K = objective_.teacher;
+  if (objective_.goal == Goal::policy) {
+    old_.load(ctx, samples, &HostSample::old_logp, sequence_, 1);
+    advantage_.load(ctx, samples, &HostSample::advantage, sequence_, 1);
+    weight_.load(ctx, samples, &HostSample::weight, sequence_, 1);
+    told.old_T = old_.device, told.advantage_T = advantage_.device, told.weight_T = weight_.device;
+    bool reference = objective_.policy.beta != 0;
+    for (const HostSample &sample : samples) reference = reference || !sample.ref_logp.empty();
+    if (reference) {
+      ref_.load(ctx, samples, &HostSample::ref_logp, sequence_, 1);
+      told.ref_T = ref_.device;
+    }
+  }
+  if (objective_.goal == Goal::distil) {
+    teacher_id_.load(ctx, samples, &HostSample::teacher_ids, sequence_, K);
+    teacher_logp_.load(ctx, samples, &HostSample::teacher_logp, sequence_, K);
+    told.teacher.id_TK = Mat<const std::int32_t>(teacher_id_.device.data(), T, K);
+    told.teacher.logp_TK = Mat<const float>(teacher_logp_.device.data(), T, K);
+  }
+  if (objective_.goal == Goal::reward) {
+    Index answers = 0, first = 0;
+    for (const HostSample &sample : samples) {
+      const auto rows = answer_rows(sample);
+      for (const Index row : rows) answer_.host(answers++) = first + row;
+      told.answers.push_back(static_cast<Index>(rows.size()));
+      first += sequence_;
+    }
+    Kokkos::deep_copy(ctx.exec, answer_.device, answer_.host);
+    told.row_P = Vec<const Index>(answer_.device.data(), answers);
+  }
+  return told;
+}
+
+BatchBuffers::BatchBuffers(Index samples, Index sequence, Index mtp_depth,
+                           const Objective &objective)
+    : samples_(samples), sequence_(sequence), objective_(objective) {
+  const Index T = samples * sequence;
+  if (objective.goal == Goal::policy)
+    for (auto [to, name] : {std::pair(&old_, "model::batch::old"),
+                            {&ref_, "model::batch::ref"},
+                            {&advantage_, "model::batch::advantage"},
+                            {&weight_, "model::batch::weight"}})
+      *to = {name, T};
+  if (objective.goal == Goal::distil) {
+    teacher_id_ = {"model::batch::teacher_id", T * objective.teacher};
+    teacher_logp_ = {"model::batch::teacher_logp", T * objective.teacher};
+  }
+  if (objective.goal == Goal::reward) answer_ = {"model::batch::answer", T};
   using Kokkos::view_alloc, Kokkos::WithoutInitializing;
   for (Index k = 0; k <= mtp_depth; ++k) {
     StreamBuffers b;
@@ -91,6 +176,7 @@ MicroBatch BatchBuffers::load(tensor::Context &ctx, std::span<const HostSample> 
     stream.segments.start = Vec<const Index>(b.start.data(), segments + 1);
     stream.segments.start_host =
         Kokkos::View<const Index *, Kokkos::HostSpace>(b.start_host.data(), segments + 1);
+    if (k == 0) stream.told = load_told(ctx, samples);
     (k == 0 ? batch.main : batch.mtp.emplace_back()) = stream;
   }
   return batch;

@@ -6,18 +6,27 @@
 #include <span>
 #include <vector>
 
-#include "layers/types.hpp"
+#include "model/objective.hpp"
 
 namespace model {
 
 using layers::Index;
+using layers::Mat;
 using layers::Segments;
 using layers::Vec;
 
+// What an objective wants to know of the rows of the main stream, each about the row's target (model/objective.hpp).
+struct Told {
+  Vec<const float> old_T, ref_T, advantage_T, weight_T;
+  layers::distil::Teacher teacher;
+  Vec<const Index> row_P;     // last rows of the answers that get a reward
+  std::vector<Index> answers; // of them, of each sample
+};
 struct Stream {
   Index samples = 0, rows = 0; // T = samples * rows
   Vec<const std::int32_t> token_T, target_T;
   Segments segments;
+  Told told;
 };
 struct MicroBatch {
   Stream main;
@@ -31,20 +40,40 @@ struct HostSample {
   std::span<const std::int32_t> tokens;
   std::span<const std::int32_t> segments;
   std::span<const std::uint8_t> trained = {};
+  // Of each token as a target, where the objective wants them: log-probabilities of the policy that sampled it and of the reference,
+  // advantage, weight; of the teacher Objective::teacher ids and log-probabilities each.
+  std::span<const float> old_logp = {}, ref_logp = {}, advantage = {}, weight = {};
+  std::span<const std::int32_t> teacher_ids = {};
+  std::span<const float> teacher_logp = {};
   bool counts(std::size_t token) const { return trained.empty() || trained[token] != 0; }
 };
 
 // Number of valid targets of main (index 0) and of each depth in a sample: the divisors of the losses are sums of these.
 std::vector<Index> valid_targets(const HostSample &sample, Index mtp_depth);
 
+// The rows of a sample at which its answers' rewards are read: the last of each segment that has a token that counts. A segment's last
+// token is such a row unless it is the sample's last token, which is a target only.
+std::vector<Index> answer_rows(const HostSample &sample);
+
 // Device buffers of one micro-batch, allocated once.
 class BatchBuffers {
 public:
-  BatchBuffers(Index samples, Index sequence, Index mtp_depth);
+  BatchBuffers(Index samples, Index sequence, Index mtp_depth, const Objective &objective = {});
   // Copies the samples (as many as the buffers were made for) to the device.
   MicroBatch load(tensor::Context &ctx, std::span<const HostSample> samples);
 
 private:
+  // An array with its copy on the host.
+  template <class T> struct Both {
+    Vec<T> device;
+    Kokkos::View<T *, Kokkos::HostSpace> host;
+    Both() = default;
+    Both(const char *name, Index size);
+    // The values of each sample's targets, `width` each; 0 where there is no target.
+    void load(tensor::Context &ctx, std::span<const HostSample> samples,
+              std::span<const T> HostSample::*values, Index rows, Index width);
+  };
+  Told load_told(tensor::Context &ctx, std::span<const HostSample> samples);
   struct StreamBuffers {
     Index rows = 0;
     Vec<std::int32_t> token, target, position;
@@ -53,7 +82,11 @@ private:
     Kokkos::View<Index *, Kokkos::HostSpace> start_host;
   };
   Index samples_, sequence_;
+  Objective objective_;
   std::vector<StreamBuffers> streams_;
+  Both<float> old_, ref_, advantage_, weight_, teacher_logp_;
+  Both<std::int32_t> teacher_id_;
+  Both<Index> answer_;
 };
 
 } // namespace model

@@ -5,7 +5,7 @@
 #include "layers/embedding/embedding.hpp"
 #include "layers/head_loss/head_loss.hpp"
 #include "model/block_forward.hpp"
-#include "model/stage.hpp"
+#include "model/objective_head.hpp"
 #include "numerics/elementwise.hpp"
 
 namespace model {
@@ -117,12 +117,10 @@ template <class A> void ForwardWalk<A>::head() {
   const Index T = batch_.main.samples * batch_.main.rows, D = stage_.dims_.model;
   tape_.final_norm = rms_norm::allocate(keep_, T);
   tape_.n_TD = keep_.template mat<A>(T, D), tape_.dn_TD = keep_.template mat<A>(T, D);
-  tape_.lse_T = keep_.template vec<float>(T), tape_.loss_T = keep_.template vec<float>(T);
   rms_norm::forward(ctx_, Mat<const A>(tape_.x_TD.back()), w_.final_norm_D,
                     static_cast<float>(stage_.dims_.norm_eps), tape_.n_TD, tape_.final_norm); // (3)
-  head_loss::forward_backward(ctx_, Mat<const A>(tape_.n_TD), w_.head_WD, batch_.main.target_T,
-                              static_cast<float>(scales_.main), tape_.lse_T, tape_.loss_T,
-                              tape_.dn_TD, acc_.head_WD[0]); // (4)
+  objective::forward(ctx_, keep_, stage_.objective_, w_, batch_.main, scales_.main, acc_.head_WD[0],
+                     tape_); // (4)
 }
 
 template <class A> void ForwardWalk<A>::mtp_input(std::size_t k) { // k = 1, 2, ...

@@ -139,6 +139,7 @@ template <class A> Weights<A> weights(const Layout &layout, Vec<float> master, V
   w.embedding_WD = matrices.mat("embedding");
   w.head_WD = matrices.mat("head");
   w.final_norm_D = floats.vec("final_norm");
+  w.reward_head_D = floats.vec("reward_head");
   w.blocks.resize(static_cast<std::size_t>(dims.layers + dims.mtp_depth));
   for (Index i = 0; i < dims.layers + dims.mtp_depth; ++i) {
     auto &b = w.blocks[static_cast<std::size_t>(i)];
@@ -169,6 +170,7 @@ Grads grads(const Layout &layout, const GradientPlace &place) {
   }
   const Shelf<float> shelf = of(0, 0);
   g.final_norm_D = shelf.vec("final_norm");
+  g.reward_head_D = shelf.vec("reward_head");
   g.blocks.resize(static_cast<std::size_t>(dims.layers + dims.mtp_depth));
   for (Index i = 0; i < dims.layers + dims.mtp_depth; ++i) {
     BlockGrads &b = g.blocks[static_cast<std::size_t>(i)];

@@ -92,7 +92,7 @@ template <class A> struct BlockWeights {
 };
 template <class A> struct Weights {
   Mat<const A> embedding_WD, head_WD;
-  Vec<const float> final_norm_D;
+  Vec<const float> final_norm_D, reward_head_D;
   std::vector<BlockWeights<A>> blocks; // L + MTP depth
 };
 // master: the whole, or its plain tensors alone.
@@ -111,7 +111,7 @@ struct BlockGrads {
 };
 struct Grads {
   std::vector<Mat<float>> embedding_WD, head_WD; // one per use
-  Vec<float> final_norm_D;
+  Vec<float> final_norm_D, reward_head_D;
   std::vector<BlockGrads> blocks;
 };
 Grads grads(const Layout &layout, Vec<float> buffer);

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "model/finite.hpp"
+#include "model/objective_head.hpp"
 #include "model/tape.hpp"
 #include "numerics/elementwise.hpp"
 
@@ -41,7 +42,9 @@ Balance Stage<A>::balance(const LossScales &scales, Index layer, Mat<std::int64_
                           Mat<double> balance_BS) const {
   Balance b;
   if (dims_.is_dense(layer)) return b;
-  b.alpha = scales.alpha, b.scale = scales.balance;
+  const bool unused = layer >= dims_.layers && // an MTP module whose loss counts nowhere
+                      scales.mtp[static_cast<std::size_t>(layer - dims_.layers)] == 0;
+  b.alpha = unused ? 0.0 : scales.alpha, b.scale = scales.balance;
   const Index row = layer - dims_.dense_layers;
   if (load_BE.extent(0) > 0)
     b.load_E = Vec<std::int64_t>(load_BE.data() + row * dims_.experts, dims_.experts);
@@ -53,6 +56,7 @@ template <class A> MicroLoss Stage<A>::losses(Context &ctx, const Tape<A> &tape)
   const MicroLoss loss = read_losses(ctx, tape);
   double all = loss.main + loss.balance();
   for (double l : loss.mtp) all += l;
+  for (double e : loss.extra) all += e;
   first_bad_ = std::isfinite(all) ? "" : find_bad(ctx, tape);
   return loss;
 }
@@ -81,7 +85,7 @@ template <class A> MicroLoss Stage<A>::read_losses(Context &ctx, const Tape<A> &
     return total;
   };
   MicroLoss loss;
-  if (tape.loss_T.extent(0) > 0) loss.main = sum(tape.loss_T);
+  objective::read(ctx, objective_, tape, loss);
   for (const auto &m : tape.mtp) loss.mtp.push_back(sum(m.loss_U));
   if (tape.balance_BS.extent(0) > 0) loss.balance_BS = read(flat(tape.balance_BS));
   return loss;

@@ -29,7 +29,9 @@ struct MicroLoss {
   double main = 0;
   std::vector<double> mtp;
   std::vector<double> balance_BS; // MoE blocks x samples, alpha included
-  double balance() const {        // their sum, in order
+  std::vector<double> extra;      // of the objective: extra_names()
+  double apart = 0; // policy: greatest |log-probability now - when sampled| of a token (not a sum)
+  double balance() const { // their sum, in order
     double sum = 0;
     for (const double value : balance_BS) sum += value;
     return sum;
@@ -48,6 +50,8 @@ public:
   // Experts are shared by the ranks of a group (ep null: all are here). Then the arena of saved activations must be another than the
   // context's.
   void set_expert_group(const layers::dispatch::Group &group) { group_ = group; }
+  // What the main head is trained for; batches must be loaded for the same. Before memory is asked for.
+  void set_objective(const Objective &objective) { objective_ = objective; }
   // Who polls messages between kernels (null: nobody).
   void set_flights(Flights *flights) { flights_ = flights; }
   // Called when all gradients of a layer's weights stand for the micro-batch under way (an MTP module: its block; layers count on).
@@ -91,11 +95,20 @@ public:
   // Adds the gradients of one micro-batch to acc and the expert loads to load_BE (rows: MoE blocks, MTP modules last).
   MicroLoss forward_backward(Context &ctx, const Weights<A> &w, const MicroBatch &batch,
                              const LossScales &scales, const Grads &acc, Mat<std::int64_t> load_BE);
-  // Losses only: nothing is counted into loads, nothing is kept.
+  // Losses only, for pairs of answers where the objective is reward, else cross-entropy: nothing is counted into loads, nothing is kept.
   MicroLoss forward(Context &ctx, const Weights<A> &w, const MicroBatch &batch);
   // The same of a stage: its output goes to y_TD, or on the last stage its losses are given. visitors: arena for other ranks' arrivals.
   MicroLoss evaluate(Context &ctx, tensor::Arena &visitors, const Weights<A> &w,
                      const MicroBatch &batch, Mat<A> x_TD, Mat<A> y_TD);
+  // As evaluate, on the last stage: log-probability of each row's target, with the bits of the training pass (0 where there is none), and
+  // its row's entropy where asked; rewards of the answers (batch loaded for the objective reward; answers need not be pairs).
+  struct Rated {
+    std::vector<float> logp_T, entropy_T;
+  };
+  Rated log_probabilities(Context &ctx, tensor::Arena &visitors, const Weights<A> &w,
+                          const MicroBatch &batch, Mat<A> x_TD, Mat<A> y_TD, bool entropy = false);
+  std::vector<float> rewards(Context &ctx, tensor::Arena &visitors, const Weights<A> &w,
+                             const MicroBatch &batch, Mat<A> x_TD, Mat<A> y_TD);
   // Normalised hidden states of the main model [T, D] (input of the head), in the caller's scope.
   Mat<A> hidden(Context &ctx, const Weights<A> &w, const Stream &stream);
 
@@ -124,12 +137,16 @@ private:
   std::size_t verbs_bytes() const; // scratch of the phases of a block
   std::size_t walk_bytes() const;  // of a backward walk beside its blocks
   MicroLoss read_losses(Context &, const Tape<A> &) const;
+  // Input of the head in the caller's scope; on another stage than the last it is empty, and y_TD has the output.
+  Mat<A> pass(Context &, tensor::Arena &visitors, const Weights<A> &, const Stream &, Mat<A> x_TD,
+              Mat<A> y_TD) const;
   std::string find_bad(Context &, const Tape<A> &) const;
 
   arch::Dims dims_;
   arch::Recompute recompute_;
   Index samples_, sequence_;
   Part part_;
+  Objective objective_;
   layers::dispatch::Group group_;
   Flights *flights_ = nullptr;
   std::function<void(Index)> layer_done_;

@@ -2,7 +2,8 @@
 // Forward passes that keep nothing: validation, and the hidden states of a whole model.
 #include "layers/embedding/embedding.hpp"
 #include "layers/head_loss/head_loss.hpp"
-#include "model/stage.hpp"
+#include "layers/reward_head/reward_head.hpp"
+#include "model/objective_head.hpp"
 
 namespace model {
 
@@ -36,11 +37,9 @@ Mat<A> Stage<A>::hidden(Context &ctx, const Weights<A> &w, const Stream &stream)
 }
 
 template <class A>
-MicroLoss Stage<A>::evaluate(Context &ctx, Arena &visitors, const Weights<A> &w,
-                             const MicroBatch &batch, Mat<A> x_TD, Mat<A> y_TD) {
-  Arena::Scope scope(ctx.arena);
+Mat<A> Stage<A>::pass(Context &ctx, Arena &visitors, const Weights<A> &w, const Stream &stream,
+                      Mat<A> x_TD, Mat<A> y_TD) const {
   Arena &arena = ctx.arena;
-  const Stream &stream = batch.main;
   const Index T = stream.samples * stream.rows, D = dims_.model;
   Mat<A> x = arena.template mat<A>(T, D), y = arena.template mat<A>(T, D);
   Mat<double> balance_BS =
@@ -65,23 +64,67 @@ MicroLoss Stage<A>::evaluate(Context &ctx, Arena &visitors, const Weights<A> &w,
     Kokkos::deep_copy(ctx.exec, y_TD, x);
     return {};
   }
+  rms_norm::forward(ctx, Mat<const A>(x), w.final_norm_D, static_cast<float>(dims_.norm_eps), y,
+                    rms_norm::allocate(arena, T)); // the block's output lies in x
+  return y;
+}
+
+template <class A>
+MicroLoss Stage<A>::evaluate(Context &ctx, Arena &visitors, const Weights<A> &w,
+                             const MicroBatch &batch, Mat<A> x_TD, Mat<A> y_TD) {
+  Arena::Scope scope(ctx.arena);
+  const Mat<A> n = pass(ctx, visitors, w, batch.main, x_TD, y_TD);
+  if (!part_.head) return {};
   Tape<A> tape;
-  const Mat<A> n = y; // the block's output lies in x
-  rms_norm::forward(ctx, Mat<const A>(x), w.final_norm_D, static_cast<float>(dims_.norm_eps), n,
-                    rms_norm::allocate(arena, T));
-  tape.lse_T = arena.template vec<float>(T), tape.loss_T = arena.template vec<float>(T);
-  head_loss::forward(ctx, Mat<const A>(n), w.head_WD, stream.target_T, tape.lse_T, tape.loss_T);
+  objective::evaluate(ctx, objective_, w, batch.main, Mat<const A>(n), tape);
   return read_losses(ctx, tape);
+}
+
+namespace {
+std::vector<float> to_host(Context &ctx, Vec<float> values) {
+  const auto host = Kokkos::create_mirror_view(values);
+  Kokkos::deep_copy(ctx.exec, host, values);
+  tensor::fence(ctx, "model::stage::to_host"); // reason: the host reads them
+  return {host.data(), host.data() + host.extent(0)};
+}
+} // namespace
+
+template <class A>
+typename Stage<A>::Rated Stage<A>::log_probabilities(Context &ctx, Arena &visitors,
+                                                     const Weights<A> &w, const MicroBatch &batch,
+                                                     Mat<A> x_TD, Mat<A> y_TD, bool entropy) {
+  Arena::Scope scope(ctx.arena);
+  const Mat<A> n = pass(ctx, visitors, w, batch.main, x_TD, y_TD);
+  if (!part_.head) return {};
+  const auto T = static_cast<Index>(n.extent(0));
+  const auto lse_T = ctx.arena.template vec<float>(T), loss_T = ctx.arena.template vec<float>(T);
+  const auto entropy_T = entropy ? ctx.arena.template vec<float>(T) : Vec<float>();
+  head_loss::forward(ctx, Mat<const A>(n), w.head_WD, batch.main.target_T, lse_T, loss_T,
+                     entropy_T);
+  Rated rated{to_host(ctx, loss_T), entropy ? to_host(ctx, entropy_T) : std::vector<float>()};
+  for (float &value : rated.logp_T) value = 0.0F - value; // no -0 where there is no target
+  return rated;
+}
+
+template <class A>
+std::vector<float> Stage<A>::rewards(Context &ctx, Arena &visitors, const Weights<A> &w,
+                                     const MicroBatch &batch, Mat<A> x_TD, Mat<A> y_TD) {
+  Arena::Scope scope(ctx.arena);
+  const Mat<A> n = pass(ctx, visitors, w, batch.main, x_TD, y_TD);
+  if (!part_.head) return {};
+  HADAL_CHECK(w.reward_head_D.size() > 0, "the model has no reward head");
+  const auto r_P =
+      ctx.arena.template vec<float>(static_cast<Index>(batch.main.told.row_P.extent(0)));
+  reward_head::forward(ctx, Mat<const A>(n), w.reward_head_D, batch.main.told.row_P, r_P);
+  return to_host(ctx, r_P);
 }
 
 template <class A>
 MicroLoss Stage<A>::forward(Context &ctx, const Weights<A> &w, const MicroBatch &batch) {
   Arena::Scope scope(ctx.arena);
-  const Index T = batch.main.samples * batch.main.rows;
   Tape<A> tape;
-  Mat<A> n = hidden(ctx, w, batch.main);
-  tape.lse_T = ctx.arena.template vec<float>(T), tape.loss_T = ctx.arena.template vec<float>(T);
-  head_loss::forward(ctx, Mat<const A>(n), w.head_WD, batch.main.target_T, tape.lse_T, tape.loss_T);
+  const Mat<A> n = hidden(ctx, w, batch.main);
+  objective::evaluate(ctx, objective_, w, batch.main, Mat<const A>(n), tape);
   return read_losses(ctx, tape);
 }
 
@@ -89,6 +132,12 @@ MicroLoss Stage<A>::forward(Context &ctx, const Weights<A> &w, const MicroBatch 
   template Mat<A> Stage<A>::hidden(Context &, const Weights<A> &, const Stream &);                 \
   template MicroLoss Stage<A>::evaluate(Context &, Arena &, const Weights<A> &,                    \
                                         const MicroBatch &, Mat<A>, Mat<A>);                       \
+  template Mat<A> Stage<A>::pass(Context &, Arena &, const Weights<A> &, const Stream &, Mat<A>,   \
+                                 Mat<A>) const;                                                    \
+  template typename Stage<A>::Rated Stage<A>::log_probabilities(                                   \
+      Context &, Arena &, const Weights<A> &, const MicroBatch &, Mat<A>, Mat<A>, bool);           \
+  template std::vector<float> Stage<A>::rewards(Context &, Arena &, const Weights<A> &,            \
+                                                const MicroBatch &, Mat<A>, Mat<A>);               \
   template MicroLoss Stage<A>::forward(Context &, const Weights<A> &, const MicroBatch &);
 HADAL_INSTANTIATE(float)
 HADAL_INSTANTIATE(bf16)

@@ -37,6 +37,9 @@ template <class A> std::string Stage<A>::find_bad(Context &ctx, const Tape<A> &t
     look_at_block(scan, "layers." + std::to_string(layer_of(i)), tape.blocks[i], tape.x_TD[i + 1]);
   scan.look("final_norm", "n", tape.n_TD);
   scan.look("head", "log-sum-exp of the logits", tape.lse_T);
+  scan.look("reward_head", "rewards", tape.r_P);
+  scan.look("policy", "coefficients of the answers' tokens", tape.scale_T);
+  scan.look("distil", "divergence from the teacher", tape.kl_T);
   for (std::size_t k = 0; k < tape.mtp.size() && !scan.found(); ++k) {
     const auto &m = tape.mtp[k];
     const std::string layer = "layers." + std::to_string(layer_of(main + k));

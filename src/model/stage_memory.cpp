@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "layers/head_loss/head_loss.hpp"
-#include "model/stage.hpp"
+#include "model/objective_head.hpp"
 
 namespace model {
 
@@ -57,6 +57,7 @@ template <class A> std::size_t Stage<A>::tape_bytes(bool deferred) const {
              if (deferred) arena.template mat<A>(T, D);
            }
            if (!part_.head) return;
+           objective::count(arena, objective_, T);
            for (Index k = 0; k <= dims_.mtp_depth; ++k) {
              const int arrays = k == 0 ? 3 : deferred ? 10 : 7;
              for (int array = 0; array < arrays; ++array) arena.template mat<A>(T, D);
@@ -104,7 +105,8 @@ template <class A> std::size_t Stage<A>::verbs_bytes() const {
   const std::size_t scratch =
       sizeof(float) * (arrivals * static_cast<std::size_t>(4 * D + 4 * dims_.expert_hidden) +
                        static_cast<std::size_t>(T) * widest +
-                       static_cast<std::size_t>(3 * head_loss::kChunkRows * dims_.vocabulary) +
+                       static_cast<std::size_t>(head_loss::kChunkRows *
+                                                (3 * dims_.vocabulary + objective_.teacher)) +
                        static_cast<std::size_t>(12 * T * D + 4 * T * dims_.experts));
   std::size_t visitors = 0; // what they send back, and two journeys
   if (group_.ep)

@@ -11,8 +11,10 @@ template <class A> struct Tape {
   std::vector<Mat<A>> x_TD;          // input of the first block, ..., output of the last
   std::vector<BlockSaved<A>> blocks; // of the main model, then of the MTP modules
   layers::rms_norm::Saved final_norm;
-  Mat<A> n_TD, dn_TD; // input of the head and its gradient
-  Vec<float> lse_T, loss_T;
+  Mat<A> n_TD, dn_TD;       // input of the head and its gradient
+  Vec<float> lse_T, loss_T; // reward: the losses of pairs, no logits
+  Vec<float> scale_T, entropy_T, kl_T, r_P, dr_P, margin_I; // of the objective
+  Mat<double> sum_SX;
   Mat<double> balance_BS;
   struct Mtp {
     Mat<A> emb_UD, previous_UD, z_UD, y_UD, n_UD, dn_UD;

@@ -27,6 +27,18 @@ void for_chunks(Context &ctx, const char *label, Mat<const A> x_TD, Mat<const A>
   }
 }
 
+// dL/dloss of a row: one number for all, or each row its own.
+struct Same {
+  float value;
+  Same part(Index, Index) const { return *this; }
+  KOKKOS_INLINE_FUNCTION float operator()(Index) const { return value; }
+};
+struct Each {
+  Vec<const float> value_T;
+  Each part(Index first, Index rows) const { return {part_of(value_T, first, rows)}; }
+  KOKKOS_INLINE_FUNCTION float operator()(Index r) const { return value_T(r); }
+};
+
 // Where dl goes: over the logits (float), or beside them.
 template <class A> Mat<A> place_of_dl(Context &ctx, Mat<float> l_RW) {
   if constexpr (std::is_same_v<A, float>) return l_RW;
@@ -72,15 +84,34 @@ void losses(Context &ctx, Mat<const float> l_RW, Vec<const std::int32_t> target_
   ctx.count(label, 20.0 * l_RW.size(), 4.0 * l_RW.size());
 }
 
+// (4)
+void entropies(Context &ctx, Mat<const float> l_RW, Vec<const std::int32_t> target_R,
+               Vec<const float> lse_R, Vec<float> entropy_R) {
+  const char *label = "layers::head_loss::entropy";
+  const Index W = l_RW.extent(1);
+  tensor::for_rows(
+      ctx, label, l_RW.extent(0), KOKKOS_LAMBDA(const tensor::Row &row, const Index r) {
+        const float *l = &l_RW(r, 0);
+        const float lse = lse_R(r);
+        const float sum = tensor::row_sum(row, W, [&](const Index w) {
+          const float below = lse - l[w]; // a logit of -inf: 0 times inf
+          return below > 104.0f ? 0.0f : numerics::fast_exp(-below) * below;
+        });
+        const bool counts = target_R(r) >= 0;
+        tensor::row_once(row, [&] { entropy_R(r) = counts ? sum : 0.0f; });
+      });
+  ctx.count(label, 20.0 * l_RW.size(), 4.0 * l_RW.size());
+}
+
 // (3')
-template <class A>
+template <class A, class Scale>
 void gradients(Context &ctx, const char *label, Mat<const float> l_RW,
-               Vec<const std::int32_t> target_R, Vec<const float> lse_R, float scale,
+               Vec<const std::int32_t> target_R, Vec<const float> lse_R, Scale scale,
                Mat<A> dl_RW) {
   const Index W = l_RW.extent(1);
   tensor::for_rows(
       ctx, label, l_RW.extent(0), KOKKOS_LAMBDA(const tensor::Row &row, const Index r) {
-        row_gradient(row, &l_RW(r, 0), W, target_R(r), lse_R(r), scale, &dl_RW(r, 0));
+        row_gradient(row, &l_RW(r, 0), W, target_R(r), lse_R(r), scale(r), &dl_RW(r, 0));
       });
   ctx.count(label, 18.0 * l_RW.size(), (4.0 + sizeof(A)) * l_RW.size());
 }
@@ -104,15 +135,55 @@ void losses_and_gradients(Context &ctx, Mat<const float> l_RW, Vec<const std::in
   ctx.count(label, 38.0 * l_RW.size(), (4.0 + sizeof(A)) * l_RW.size());
 }
 
+// dl of each chunk, handed on: f(first row, rows, dl).
+template <class A, class Scale, class F>
+void for_gradients(Context &ctx, const char *logits, const char *label, Mat<const A> x_TD,
+                   Mat<const A> w_WD, Vec<const std::int32_t> target_T, Vec<const float> lse_T,
+                   Scale scale, const F &f) {
+  for_chunks<A>(ctx, logits, x_TD, w_WD, [&](Index first, Index rows, Mat<float> l_RW) {
+    const auto dl_RW = place_of_dl<A>(ctx, l_RW);
+    gradients<A>(ctx, label, l_RW, part_of(target_T, first, rows), part_of(lse_T, first, rows),
+                 scale.part(first, rows), dl_RW);
+    f(first, rows, dl_RW);
+  });
+}
+
+template <class A, class Scale>
+void input_gradient(Context &ctx, Mat<const A> x_TD, Mat<const A> w_WD,
+                    Vec<const std::int32_t> target_T, Vec<const float> lse_T, Scale scale,
+                    Mat<A> dx_TD) {
+  for_gradients<A>(
+      ctx, "layers::head_loss::backward_input::logits", "layers::head_loss::backward_input", x_TD,
+      w_WD, target_T, lse_T, scale, [&](Index first, Index rows, Mat<A> dl_RW) {
+        numerics::linear_backward_input<A>(ctx, "layers::head_loss::backward_input::input", dl_RW,
+                                           w_WD, rows_of(dx_TD, first, rows));
+      });
+}
+
+template <class A, class Scale>
+void weight_gradient(Context &ctx, Mat<const A> x_TD, Mat<const A> w_WD,
+                     Vec<const std::int32_t> target_T, Vec<const float> lse_T, Scale scale,
+                     Mat<float> dw_WD_acc) {
+  for_gradients<A>(
+      ctx, "layers::head_loss::backward_weight::logits", "layers::head_loss::backward_weight", x_TD,
+      w_WD, target_T, lse_T, scale, [&](Index first, Index rows, Mat<A> dl_RW) {
+        numerics::linear_backward_weight<A>(ctx, "layers::head_loss::backward_weight::weight",
+                                            dl_RW, rows_of(x_TD, first, rows), dw_WD_acc);
+      });
+}
+
 } // namespace
 
 template <class A>
 void forward(Context &ctx, Mat<const A> x_TD, Mat<const A> w_WD, Vec<const std::int32_t> target_T,
-             Vec<float> lse_T, Vec<float> loss_T) {
+             Vec<float> lse_T, Vec<float> loss_T, Vec<float> entropy_T) {
   for_chunks<A>(ctx, "layers::head_loss::forward::logits", x_TD, w_WD,
                 [&](Index first, Index rows, Mat<float> l_RW) {
-                  losses(ctx, l_RW, part_of(target_T, first, rows), part_of(lse_T, first, rows),
-                         part_of(loss_T, first, rows));
+                  const auto target = part_of(target_T, first, rows);
+                  const auto lse = part_of(lse_T, first, rows);
+                  losses(ctx, l_RW, target, lse, part_of(loss_T, first, rows));
+                  if (entropy_T.size() > 0)
+                    entropies(ctx, l_RW, target, lse, part_of(entropy_T, first, rows));
                 });
 }
 
@@ -120,29 +191,39 @@ template <class A>
 void backward_input(Context &ctx, Mat<const A> x_TD, Mat<const A> w_WD,
                     Vec<const std::int32_t> target_T, Vec<const float> lse_T, float scale,
                     Mat<A> dx_TD) {
-  for_chunks<A>(
-      ctx, "layers::head_loss::backward_input::logits", x_TD, w_WD,
-      [&](Index first, Index rows, Mat<float> l_RW) {
-        const auto dl_RW = place_of_dl<A>(ctx, l_RW);
-        gradients<A>(ctx, "layers::head_loss::backward_input", l_RW, part_of(target_T, first, rows),
-                     part_of(lse_T, first, rows), scale, dl_RW);
-        numerics::linear_backward_input<A>(ctx, "layers::head_loss::backward_input::input", dl_RW,
-                                           w_WD, rows_of(dx_TD, first, rows));
-      });
+  input_gradient<A>(ctx, x_TD, w_WD, target_T, lse_T, Same{scale}, dx_TD);
+}
+template <class A>
+void backward_input(Context &ctx, Mat<const A> x_TD, Mat<const A> w_WD,
+                    Vec<const std::int32_t> target_T, Vec<const float> lse_T,
+                    Vec<const float> scale_T, Mat<A> dx_TD) {
+  input_gradient<A>(ctx, x_TD, w_WD, target_T, lse_T, Each{scale_T}, dx_TD);
 }
 
 template <class A>
 void backward_weight(Context &ctx, Mat<const A> x_TD, Mat<const A> w_WD,
                      Vec<const std::int32_t> target_T, Vec<const float> lse_T, float scale,
                      Mat<float> dw_WD_acc) {
-  for_chunks<A>(
-      ctx, "layers::head_loss::backward_weight::logits", x_TD, w_WD,
-      [&](Index first, Index rows, Mat<float> l_RW) {
-        const auto dl_RW = place_of_dl<A>(ctx, l_RW);
-        gradients<A>(ctx, "layers::head_loss::backward_weight", l_RW,
-                     part_of(target_T, first, rows), part_of(lse_T, first, rows), scale, dl_RW);
-        numerics::linear_backward_weight<A>(ctx, "layers::head_loss::backward_weight::weight",
-                                            dl_RW, rows_of(x_TD, first, rows), dw_WD_acc);
+  weight_gradient<A>(ctx, x_TD, w_WD, target_T, lse_T, Same{scale}, dw_WD_acc);
+}
+template <class A>
+void backward_weight(Context &ctx, Mat<const A> x_TD, Mat<const A> w_WD,
+                     Vec<const std::int32_t> target_T, Vec<const float> lse_T,
+                     Vec<const float> scale_T, Mat<float> dw_WD_acc) {
+  weight_gradient<A>(ctx, x_TD, w_WD, target_T, lse_T, Each{scale_T}, dw_WD_acc);
+}
+
+template <class A>
+void backward(Context &ctx, Mat<const A> x_TD, Mat<const A> w_WD, Vec<const std::int32_t> target_T,
+              Vec<const float> lse_T, Vec<const float> scale_T, Mat<A> dx_TD,
+              Mat<float> dw_WD_acc) {
+  for_gradients<A>(
+      ctx, "layers::head_loss::backward::logits", "layers::head_loss::backward", x_TD, w_WD,
+      target_T, lse_T, Each{scale_T}, [&](Index first, Index rows, Mat<A> dl_RW) {
+        numerics::linear_backward_input<A>(ctx, "layers::head_loss::backward::input", dl_RW, w_WD,
+                                           rows_of(dx_TD, first, rows));
+        numerics::linear_backward_weight<A>(ctx, "layers::head_loss::backward::weight", dl_RW,
+                                            rows_of(x_TD, first, rows), dw_WD_acc);
       });
 }
 
@@ -174,22 +255,23 @@ void log_sum_exp(Context &ctx, Mat<const float> l_RW, Vec<float> lse_R) {
   ctx.count(label, 20.0 * l_RW.size(), 4.0 * l_RW.size());
 }
 
-template void forward(Context &, Mat<const float>, Mat<const float>, Vec<const std::int32_t>,
-                      Vec<float>, Vec<float>);
-template void backward_input(Context &, Mat<const float>, Mat<const float>, Vec<const std::int32_t>,
-                             Vec<const float>, float, Mat<float>);
-template void backward_weight(Context &, Mat<const float>, Mat<const float>,
-                              Vec<const std::int32_t>, Vec<const float>, float, Mat<float>);
-template void forward_backward(Context &, Mat<const float>, Mat<const float>,
-                               Vec<const std::int32_t>, float, Vec<float>, Vec<float>, Mat<float>,
-                               Mat<float>);
-template void forward(Context &, Mat<const bf16>, Mat<const bf16>, Vec<const std::int32_t>,
-                      Vec<float>, Vec<float>);
-template void backward_input(Context &, Mat<const bf16>, Mat<const bf16>, Vec<const std::int32_t>,
-                             Vec<const float>, float, Mat<bf16>);
-template void backward_weight(Context &, Mat<const bf16>, Mat<const bf16>, Vec<const std::int32_t>,
-                              Vec<const float>, float, Mat<float>);
-template void forward_backward(Context &, Mat<const bf16>, Mat<const bf16>, Vec<const std::int32_t>,
-                               float, Vec<float>, Vec<float>, Mat<bf16>, Mat<float>);
+#define HADAL_INSTANTIATE(A)                                                                       \
+  template void forward(Context &, Mat<const A>, Mat<const A>, Vec<const std::int32_t>,            \
+                        Vec<float>, Vec<float>, Vec<float>);                                       \
+  template void backward_input(Context &, Mat<const A>, Mat<const A>, Vec<const std::int32_t>,     \
+                               Vec<const float>, float, Mat<A>);                                   \
+  template void backward_input(Context &, Mat<const A>, Mat<const A>, Vec<const std::int32_t>,     \
+                               Vec<const float>, Vec<const float>, Mat<A>);                        \
+  template void backward_weight(Context &, Mat<const A>, Mat<const A>, Vec<const std::int32_t>,    \
+                                Vec<const float>, float, Mat<float>);                              \
+  template void backward_weight(Context &, Mat<const A>, Mat<const A>, Vec<const std::int32_t>,    \
+                                Vec<const float>, Vec<const float>, Mat<float>);                   \
+  template void backward(Context &, Mat<const A>, Mat<const A>, Vec<const std::int32_t>,           \
+                         Vec<const float>, Vec<const float>, Mat<A>, Mat<float>);                  \
+  template void forward_backward(Context &, Mat<const A>, Mat<const A>, Vec<const std::int32_t>,   \
+                                 float, Vec<float>, Vec<float>, Mat<A>, Mat<float>);
+HADAL_INSTANTIATE(float)
+HADAL_INSTANTIATE(bf16)
+#undef HADAL_INSTANTIATE
 
 } // namespace layers::head_loss

@@ -148,4 +148,87 @@ TEST(HeadLoss, FusedEqualsTheVerbsBitForBit) {
   fused_equals_verbs<numerics::bf16>();
 }
 
+// --- a scale of each row ------------------------------------------------------------------------------------------------
+
+template <class A> struct Scaled {
+  Case<A> c;
+  Values scale;
+  tensor::Vec<float> scale_T;
+  tensor::Mat<A> dx_TD;
+  tensor::Mat<float> dw_WD;
+  Scaled(std::size_t T, std::size_t D, std::size_t W, Values s, bool fused)
+      : c(T, D, W, 2.0), scale(std::move(s)), scale_T(support::vec<float>(scale)),
+        dx_TD("dx", T, D), dw_WD("dw", W, D) {
+    const tensor::Vec<const float> lse = c.lse_T, each = scale_T;
+    if (fused) {
+      head_loss::backward<A>(c.ctx, c.x_TD, c.w_WD, c.target_T, lse, each, dx_TD, dw_WD);
+    } else {
+      head_loss::backward_input<A>(c.ctx, c.x_TD, c.w_WD, c.target_T, lse, each, dx_TD);
+      head_loss::backward_weight<A>(c.ctx, c.x_TD, c.w_WD, c.target_T, lse, each, dw_WD);
+    }
+    c.ctx.exec.fence();
+  }
+};
+
+TEST(HeadLoss, RowScalesEqualComplexStep) {
+  const Values scale = {0.3, -1.2, 0.0, 7.0, 2.5, -0.4, 1.0}; // row 3 has no target
+  const Scaled<float> s(7, 6, 19, scale, true);
+  using V = std::vector<Complex>;
+  const auto loss = [&](const V &x, const V &w) {
+    return support::weighted(scale, reference(x, w, s.c.target, s.c.D));
+  };
+  const V x = support::lift(s.c.x), w = support::lift(s.c.w);
+  EXPECT_LT(
+      support::relative_error(support::download(s.dx_TD),
+                              support::gradient([&](const V &v) { return loss(v, w); }, s.c.x)),
+      support::float_bound(40));
+  EXPECT_LT(
+      support::relative_error(support::download(s.dw_WD),
+                              support::gradient([&](const V &v) { return loss(x, v); }, s.c.w)),
+      support::float_bound(40));
+  for (std::size_t d = 0; d < 6; ++d)
+    EXPECT_EQ(std::abs(s.dx_TD(2, d)) + std::abs(s.dx_TD(3, d)), 0.0f);
+}
+
+template <class A> void row_scales_by_bits() {
+  for (const std::size_t T : {std::size_t(5), std::size_t(head_loss::kChunkRows + 33)}) {
+    const Values own = support::normal(T, 9);
+    const Scaled<A> verbs(T, 40, 97, own, false), fused(T, 40, 97, own, true);
+    EXPECT_EQ(support::download(verbs.dx_TD), support::download(fused.dx_TD));
+    EXPECT_EQ(support::download(verbs.dw_WD), support::download(fused.dw_WD));
+    const Scaled<A> same(T, 40, 97, Values(T, kScale), true);
+    EXPECT_EQ(support::download(same.dx_TD), same.c.dx()); // the same number for all rows
+    EXPECT_GT(support::max_error(support::download(fused.dx_TD), same.c.dx()), 1e-3);
+  }
+}
+TEST(HeadLoss, RowScalesFusedEqualVerbsAndConstantBitForBit) {
+  row_scales_by_bits<float>();
+  row_scales_by_bits<numerics::bf16>();
+}
+
+TEST(HeadLoss, EntropyEqualsReference) {
+  for (const double spread : {1.0, 50.0}) {
+    Case<float> c(head_loss::kChunkRows + 9, 20, 33, spread);
+    const tensor::Vec<float> entropy_T("entropy", c.T), loss_T("loss", c.T);
+    head_loss::forward<float>(c.ctx, c.x_TD, c.w_WD, c.target_T, c.lse_T, loss_T, entropy_T);
+    EXPECT_EQ(support::download(loss_T), support::download(c.loss_T)); // asked for or not
+    Values expected(c.T, 0.0);
+    for (std::size_t t = 0; t < c.T; ++t) {
+      Values l(c.W);
+      double top = -1e300, sum = 0;
+      for (std::size_t v = 0; v < c.W; ++v) {
+        for (std::size_t d = 0; d < c.D; ++d) l[v] += c.x[t * c.D + d] * c.w[v * c.D + d];
+        top = std::max(top, l[v]);
+      }
+      for (const double v : l) sum += std::exp(v - top);
+      for (const double v : l) {
+        const double p = std::exp(v - top) / sum;
+        if (p > 0 && c.target[t] >= 0) expected[t] -= p * std::log(p);
+      }
+    }
+    EXPECT_LT(support::max_error(support::download(entropy_T), expected), 2e-5) << spread;
+    EXPECT_GT(support::norm(expected), 0.5);
+  }
+}
+
 } // namespace

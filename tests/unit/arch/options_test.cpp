@@ -187,7 +187,7 @@ TEST(Options, EveryDeclaredKeyHasHelp) {
       ++keys;
     }
   }
-  EXPECT_EQ(keys, 33u);
+  EXPECT_EQ(keys, 34u);
 }
 
 } // namespace

@@ -74,6 +74,7 @@ TEST(Memory, FlatBuffersAreAsLongAsTheTablesSay) {
   for (Index depth = 0; depth <= 2; ++depth) {
     Dims d = small();
     d.mtp_depth = depth;
+    if (depth == 1) d.head = arch::Head::reward;
     const model::Layout layout(d);
     EXPECT_EQ(layout.size(), arch::parameter_elements(d));
     EXPECT_EQ(layout.gradient_size(), arch::gradient_elements(d));
