@@ -175,6 +175,7 @@ std::string Batch::start(std::size_t index) {
   Cell cell(options_, language);
   cell.program = &program, cell.folder = one.folder;
   cell.namespaces = isolation_.namespaces, cell.filter = isolation_.system_calls;
+  cell.landlock = isolation_.landlock;
   cell.tasks = isolation_.namespaces && by_namespace_ ? 0 : tasks_of_user();
   cell.input = input, cell.output = output[1], cell.errors = errors[1], cell.notes = notes[1],
   cell.go = go[0];

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
+#include <functional>
 #include <linux/capability.h>
 #include <sched.h>
 #include <sys/prctl.h>
@@ -97,6 +98,7 @@ void drop_capabilities() {
   for (const std::string &one : environment) variables.push_back(const_cast<char *>(one.c_str()));
   words.push_back(nullptr), variables.push_back(nullptr);
   drop_capabilities();
+  if (cell.landlock && !confine_files(cell.options, cell.folder)) fail("landlock", errno);
   set_limits(cell);
   if (cell.filter && !install_filter(!cell.namespaces)) fail("seccomp", errno);
   execve(path.c_str(), words.data(), variables.data());
@@ -133,6 +135,15 @@ double seconds(const timeval &t) {
   return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6;
 }
 
+// In a child that ends for it: what it tries would hold for this process for ever.
+bool tried(const std::function<bool()> &what) {
+  const pid_t pid = fork();
+  if (pid == 0) _exit(what() ? 0 : 1);
+  int status = 1;
+  waitpid(pid, &status, 0);
+  return status == 0;
+}
+
 [[noreturn]] void report(const Cell &cell, bool own_proc) {
   std::string lines = own_proc ? "proc 1\n" : "proc 0\n";
   for (const std::string &name : *cell.wanted)
@@ -144,12 +155,10 @@ double seconds(const timeval &t) {
           lines += "missing " + command[0] + "\n";
       break;
     }
-  // In a child that ends for it: the filter would be this process's for ever.
-  const pid_t pid = fork();
-  if (pid == 0) _exit(install_filter(!cell.namespaces) ? 0 : 1);
-  int status = 1;
-  waitpid(pid, &status, 0);
-  lines += status == 0 ? "filter 1\n" : "filter 0\n";
+  lines += tried([&] { return install_filter(!cell.namespaces); }) ? "filter 1\n" : "filter 0\n";
+  if (!cell.namespaces)
+    lines += tried([&] { return confine_files(cell.options, cell.folder); }) ? "landlock 1\n"
+                                                                             : "landlock 0\n";
   (void)!write(kOutput, lines.data(), lines.size());
   tell(Note::ended, 0, 0, 0);
   close(kOutput);

@@ -27,7 +27,7 @@ struct Cell {
   const std::vector<std::string> *wanted =
       nullptr;        // probe: languages whose commands are looked for
   std::string folder; // working folder; with namespaces it exists only inside
-  bool namespaces = false, filter = false;
+  bool namespaces = false, filter = false, landlock = false;
   std::int64_t tasks = 0; // tasks of this user that are not the program's but count as such
   int input = -1, output = -1, errors = -1, notes = -1, go = -1;
 };
@@ -47,11 +47,17 @@ bool write_file(const std::string &path, const std::string &text, mode_t mode);
 
 // view.cpp: a root of its own: system folders and what is visible, read-only; an empty folder; devices. "" or what failed, with errno.
 std::string make_view(const Options &options, bool &own_proc);
+extern const char *const kSystem[],
+    *const kDevices[];                         // what every program sees; nullptr at the end
 inline constexpr const char *kFolder = "/box"; // the working folder in a view
 
 // filter.cpp: refuses system calls that no such program needs. keep_off: also sockets and signals to others, for want of namespaces.
 // False where the machine has no such filters.
 bool install_filter(bool keep_off);
+
+// landlock.cpp, for want of a view: the same files and the working folder, by Landlock; also keeps off the memory of processes that are not
+// the program's own. False where the machine has no Landlock.
+bool confine_files(const Options &options, const std::string &folder);
 
 // descendants.cpp, for want of namespaces.
 // All of them, until none is left; not `except` and theirs.

@@ -112,6 +112,7 @@ Found probe(const wire::Request &request, bool namespaces, Isolation &isolation)
     for (std::string word, rest; lines >> word && std::getline(lines >> std::ws, rest);) {
       if (word == "proc") isolation.own_proc = rest == "1";
       if (word == "filter") isolation.system_calls = rest == "1";
+      if (word == "landlock") isolation.landlock = rest == "1";
       if (word == "missing") found.missing.push_back(rest);
     }
     Note note;

@@ -223,6 +223,7 @@ std::string Isolation::text() const {
                                              own_proc ? "" : ", no /proc")
                                : fmt::format("no namespaces ({})", why);
   out += system_calls ? ", system calls filtered" : ", system calls not filtered";
+  if (!namespaces) out += landlock ? ", files by Landlock" : ", all files of this user";
   if (other_user) out += ", not as root";
   return out;
 }

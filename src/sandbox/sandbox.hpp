@@ -41,7 +41,9 @@ struct Isolation {
   bool own_proc = false;     // /proc of its own processes
   bool system_calls = false; // calls that no such program needs are refused
   bool other_user = false;   // a root became another user
-  std::string why;           // what failed, where there are no namespaces
+  bool landlock =
+      false;       // without namespaces: only the same files, and no memory of other processes
+  std::string why; // what failed, where there are no namespaces
   std::string text() const;
 };
 

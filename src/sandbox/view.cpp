@@ -15,8 +15,7 @@
 
 namespace sandbox {
 
-namespace {
-
+// Plain data: the launcher runs before the constructors of this program's objects.
 const char *const kSystem[] = {"/usr",
                                "/bin",
                                "/sbin",
@@ -26,10 +25,14 @@ const char *const kSystem[] = {"/usr",
                                "/etc/alternatives",
                                "/etc/ld.so.cache",
                                "/etc/ld.so.conf",
-                               "/etc/ld.so.conf.d"};
-const char *const kDevices[] = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random",
-                                "/dev/urandom"};
-const std::string kOld = "/old"; // where the machine's root lies while the new one is made
+                               "/etc/ld.so.conf.d",
+                               nullptr};
+const char *const kDevices[] = {"/dev/null",   "/dev/zero",    "/dev/full",
+                                "/dev/random", "/dev/urandom", nullptr};
+
+namespace {
+
+const char *const kOld = "/old"; // where the machine's root lies while the new one is made
 
 bool make_folders_above(const std::string &path) {
   for (std::size_t at = path.find('/', 1); at != std::string::npos; at = path.find('/', at + 1))
@@ -61,7 +64,7 @@ bool make_read_only(const std::string &path) {
 
 // The same path as on the machine; what is not there is left out.
 bool expose(const std::string &path, bool read_only) {
-  const std::string from = kOld + path;
+  const std::string from = std::string(kOld) + path;
   struct stat what = {};
   if (lstat(from.c_str(), &what) != 0) return errno == ENOENT;
   if (!make_folders_above(path)) return false;
@@ -103,12 +106,12 @@ std::string make_view(const Options &options, bool &own_proc) {
     return "new root";
   if (chdir(place) != 0 || mkdir("old", 0700) != 0) return "new root's folder";
   if (syscall(SYS_pivot_root, ".", "old") != 0 || chdir("/") != 0) return "pivot_root";
-  for (const char *path : kSystem)
-    if (!expose(path, true)) return path;
+  for (const char *const *path = kSystem; *path != nullptr; ++path)
+    if (!expose(*path, true)) return *path;
   for (const std::string &path : options.visible)
     if (!expose(path, true)) return path;
-  for (const char *path : kDevices)
-    if (!expose(path, false)) return path;
+  for (const char *const *path = kDevices; *path != nullptr; ++path)
+    if (!expose(*path, false)) return *path;
   if (!add_small_things()) return "small files";
   if (mkdir("/proc", 0755) != 0) return "/proc";
   own_proc = mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) == 0;
@@ -117,7 +120,7 @@ std::string make_view(const Options &options, bool &own_proc) {
   if (mkdir(kFolder, 0700) != 0 ||
       mount("hadal", kFolder, "tmpfs", MS_NOSUID | MS_NODEV, size.c_str()) != 0)
     return "working folder";
-  if (umount2(kOld.c_str(), MNT_DETACH) != 0 || rmdir(kOld.c_str()) != 0) return "old root";
+  if (umount2(kOld, MNT_DETACH) != 0 || rmdir(kOld) != 0) return "old root";
   if (mount(nullptr, "/", nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV,
             nullptr) != 0)
     return "read-only root";

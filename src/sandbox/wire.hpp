@@ -80,7 +80,7 @@ template <class A> void each(A &a, Outcome &v) {
       .seconds &v.cpu_seconds;
 }
 template <class A> void each(A &a, Isolation &v) {
-  a &v.namespaces &v.own_proc &v.system_calls &v.other_user &v.why;
+  a &v.namespaces &v.own_proc &v.system_calls &v.other_user &v.landlock &v.why;
 }
 
 struct Request {

@@ -95,6 +95,20 @@ TEST_F(Evaluate, AsAChatAndInBf16) {
             std::string::npos);
 }
 
+// What two steps of training teach is no Python; that the programs are run shows in the line about the sandbox and in the values.
+TEST_F(Evaluate, ProgramsAreRunWhereTheDeckSaysSo) {
+  const Outcome ran =
+      evaluate("programs", {"evaluate.tasks=[\"humaneval\", \"mbpp\", \"livecodebench\"]",
+                            "evaluate.programs=true", "evaluate.shots=0", "sandbox.require=best",
+                            "sandbox.wall=2s"});
+  ASSERT_EQ(ran.code, 0) << ran.output;
+  EXPECT_NE(ran.output.find("sandbox: "), std::string::npos) << ran.output;
+  const std::string table = support::read_text(tiny_->at("programs/results.txt"));
+  for (const char *name : {"|humaneval ", "|mbpp ", "|livecodebench"})
+    EXPECT_NE(table.find(name), std::string::npos) << table;
+  EXPECT_NE(table.find("pass@1"), std::string::npos) << table;
+}
+
 TEST_F(Evaluate, FaultsAreNumbered) {
   struct Case {
     std::vector<std::string> words;
@@ -104,6 +118,10 @@ TEST_F(Evaluate, FaultsAreNumbered) {
   const Case cases[] = {{{"evaluate.tasks=[\"mmul\"]"}, 2, "E300"},
                         {{"evaluate.tasks=[]"}, 2, "E318"},
                         {{"evaluate.tasks=[\"humaneval\"]"}, 2, "E310"},
+                        {{"evaluate.tasks=[\"humaneval\"]", "evaluate.programs=true",
+                          "sandbox.visible=[\"/nowhere\"]"},
+                         2,
+                         "E344"},
                         {{"evaluate.data=nowhere"}, 6, "E301"},
                         {{"evaluate.shots=9"}, 6, "E315"},
                         {{"evaluate.bacth=9"}, 2, "E005"},

@@ -13,7 +13,7 @@ using namespace eval_test;
 sandbox::Options limits() {
   sandbox::Options options;
   options.require = sandbox::Require::best;
-  options.limits.wall = 2, options.limits.cpu = 2;
+  options.limits.wall = 20, options.limits.cpu = 2;
   return options;
 }
 

@@ -10,7 +10,7 @@ using namespace reward_test;
 using reward::Rules;
 
 const std::string kSandbox =
-    "[sandbox]\nrequire = \"best\"\nwall = \"1s\"\ncpu = 1\nmemory = \"256Mi\"\nprocesses = 16\n";
+    "[sandbox]\nrequire = \"best\"\nwall = \"4s\"\ncpu = 1\nmemory = \"256Mi\"\nprocesses = 16\n";
 const std::string kRule = "[[reward]]\nname = \"tests\"\nkind = \"program\"\n";
 
 std::vector<reward::Scores> score(const std::string &deck, const std::string &problem,
@@ -75,7 +75,7 @@ TEST(Programs, HostileAnswersCostTimeAndNoMore) {
             {"while True: pass", "import time\ntime.sleep(100)",
              "import os\nwhile True:\n  try: os.fork()\n  except OSError: pass",
              "while True: print('x' * 1000)", "x = bytes(1 << 40)", "def f(x): return 4"});
-  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(), 10);
+  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(), 40);
   for (int i = 0; i < 5; ++i) EXPECT_EQ(all[static_cast<std::size_t>(i)].total, 0);
   EXPECT_EQ(all[5].total, 1) << all[5].notes[0];
   EXPECT_NE(all[1].notes[0].find("limit of time"), std::string::npos) << all[1].notes[0];

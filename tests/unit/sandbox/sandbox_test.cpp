@@ -157,6 +157,27 @@ TEST(Sandbox, SeesNoOtherFiles) {
   fs::remove(mine);
 }
 
+TEST(Sandbox, LandlockWithoutNamespaces) {
+  Options options = best();
+  options.try_namespaces = false;
+  if (!sandbox::isolation(options).landlock)
+    GTEST_SKIP() << "NO LANDLOCK ON THIS MACHINE: WITHOUT NAMESPACES PROGRAMS SEE ITS FILES";
+  const fs::path mine = fs::temp_directory_path() / ("hadal_locked_" + std::to_string(getpid()));
+  std::ofstream(mine) << "secret";
+  fs::permissions(mine, fs::perms::all);
+  const std::string source =
+      "for mode in 'ra':\n  try: print('OPEN', open('" + mine.string() +
+      "', mode).read())\n  except OSError as e: print(e.errno)\n"
+      "try: open('" +
+      mine.string() +
+      "2', 'w'), print('MADE')\nexcept OSError as e: print(e.errno)\n"
+      "open('own', 'w').write('x'), open('/dev/null', 'w').write('x')\nprint(open('own').read())\n";
+  const Outcome o = sandbox::run({"python", source, ""}, options);
+  EXPECT_EQ(o.output, "13\n13\n13\nx\n") << o.errors;
+  EXPECT_TRUE(o.finished) << o.errors;
+  fs::remove(mine);
+}
+
 TEST(Sandbox, WhatIsVisibleCanBeReadAndNotWritten) {
   Options options = best();
   if (!sandbox::isolation(options).namespaces)
