@@ -27,6 +27,7 @@ double gamma_at(const BalanceOptions &o, std::int64_t tokens) {
 }
 
 double lambda_at(const MtpLossOptions &o, std::int64_t tokens) {
+  if (!o.train) return 0.0;
   return o.lambda_tokens > 0 && tokens >= o.lambda_tokens ? o.lambda_late : o.lambda;
 }
 

@@ -14,6 +14,7 @@ struct RateOptions {
   double peak = 2.2e-4, final_rate = 2.2e-5, tail_rate = 7.3e-6;
   std::int64_t warmup_steps = 2000;
   std::int64_t constant_tokens = 0, cosine_tokens = 0, tail1_tokens = 0;
+  bool whole_run = false;
   template <class R> void keys(R &r) {
     r.key(peak, "peak", 2.2e-4, 0.0, 1.0, "", "learning rate after warm-up (report p. 22)");
     r.key(final_rate, "final", 2.2e-5, 0.0, 1.0, "",
@@ -24,6 +25,9 @@ struct RateOptions {
           "the peak is held until this many tokens were seen");
     r.key(cosine_tokens, "cosine_tokens", 0, 0, std::int64_t{1} << 60, "tokens",
           "length of the cosine decay that follows; 0: the peak is held to the end");
+    r.key(whole_run, "whole_run", false,
+          "the cosine lasts from the end of the warm-up to the last step of the run, whatever its "
+          "length");
     r.key(tail1_tokens, "tail_tokens", 0, 0, std::int64_t{1} << 60, "tokens",
           "length of the first constant tail; the second lasts to the end; 0: only the first, to "
           "the end");
@@ -49,6 +53,7 @@ double gamma_at(const BalanceOptions &options, std::int64_t tokens);
 
 struct MtpLossOptions {
   double lambda = 0.3, lambda_late = 0.1;
+  bool train = true;
   std::int64_t lambda_tokens = 0;
   template <class R> void keys(R &r) {
     r.key(lambda, "lambda", 0.3, 0.0, 100.0, "", "weight of the MTP loss (report p. 23)");
@@ -56,6 +61,8 @@ struct MtpLossOptions {
           "weight of the MTP loss after lambda_tokens");
     r.key(lambda_tokens, "lambda_tokens", 0, 0, std::int64_t{1} << 60, "tokens",
           "when lambda changes to lambda_late; 0: never");
+    r.key(train, "train", true,
+          "false: the modules stay as they are and their loss counts nowhere");
   }
 };
 double lambda_at(const MtpLossOptions &options, std::int64_t tokens);

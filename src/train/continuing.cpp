@@ -48,9 +48,11 @@ void require_same_tokenizer(const checkpoint::Reader &reader, const std::string 
                     "use the data (or the tokenizer) that the checkpoint was trained with");
 }
 
-void require_same_meaning(const checkpoint::Reader &reader, const Options &options) {
-  const auto &accepted = options.run.accept_changes;
-  const auto found = arch::differences(fingerprint_of(reader), fingerprint(options), accepted);
+namespace {
+
+void compare(const checkpoint::Reader &reader, const arch::Fingerprint &theirs,
+             const arch::Fingerprint &ours, const std::vector<std::string> &accepted) {
+  const auto found = arch::differences(theirs, ours, accepted);
   if (!found.refused.empty())
     throw UserError(
         Exit::checkpoint, "E222", reader.directory().string(),
@@ -63,8 +65,35 @@ void require_same_meaning(const checkpoint::Reader &reader, const Options &optio
   tell_rest(reader, found, accepted);
 }
 
+} // namespace
+
+void require_same_meaning(const checkpoint::Reader &reader, const Options &options) {
+  compare(reader, fingerprint_of(reader), fingerprint(options), options.run.accept_changes);
+}
+
+void require_same_model(const checkpoint::Reader &reader, const Options &options) {
+  auto theirs = fingerprint_of_model(reader);
+  auto ours = arch::fingerprint(options.dims);
+  if (options.run.phase == Phase::extend)
+    for (auto *list : {&theirs.entries, &ours.entries})
+      std::erase_if(*list, [](const auto &entry) {
+        return entry.first != "model.rope.theta" && entry.first.starts_with("model.rope.");
+      });
+  compare(reader, theirs, ours, options.run.accept_changes);
+}
+
+void require_same_phase(const checkpoint::Reader &reader, Phase phase) {
+  const auto info = reader.manifest().value("info", nlohmann::json::object());
+  const std::string theirs = info.value("phase", "pretrain"), ours = name_of(phase);
+  if (theirs != ours)
+    throw UserError(Exit::checkpoint, "E223", reader.directory().string(),
+                    fmt::format("it is of phase {}, this deck of phase {}", theirs, ours),
+                    "A phase that starts from it has a run.directory of its own and names it in "
+                    "run.init_from.");
+}
+
 nlohmann::json order_of_samples(const Options &o, const std::string &content_hash) {
-  return {{"data.content", content_hash},
+  return {{"data.content", content_hash}, // of conversations too
           {"data.fim_rate", o.data.fim_rate},
           {"data.mask_documents", o.data.mask_documents},
           {"run.seed", o.run.seed},

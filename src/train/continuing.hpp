@@ -23,6 +23,10 @@ together(const Ranks &ranks, const std::function<std::optional<checkpoint::Reade
 void require_same_tokenizer(const checkpoint::Reader &reader, const std::string &ours);
 // Fingerprints: E222 with a table of what differs and is not in run.accept_changes; what is accepted is a warning.
 void require_same_meaning(const checkpoint::Reader &reader, const Options &options);
+// A restart goes on in the phase in which the checkpoint was written: E223.
+void require_same_phase(const checkpoint::Reader &reader, Phase phase);
+// Of a phase that takes the weights alone: the model's part of the fingerprints. Extension is there to change YaRN.
+void require_same_model(const checkpoint::Reader &reader, const Options &options);
 
 // All that the order of samples depends on beside the cursor; stored in a manifest's info.
 nlohmann::json order_of_samples(const Options &options, const std::string &content_hash);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/fingerprint.hpp"
 
+#include <algorithm>
+
 #include "arch/options.hpp"
 
 namespace train {
@@ -17,18 +19,46 @@ void add_balance(arch::Fingerprint &f, const Options &o) {
 }
 
 void add_mtp(arch::Fingerprint &f, const Options &o) {
+  if (!o.mtp.train) return f.set("mtp.train", "false");
   f.set("mtp.lambda", arch::fingerprint_text(o.mtp.lambda));
   f.set("mtp.lambda_tokens", std::to_string(o.mtp.lambda_tokens));
   if (o.mtp.lambda_tokens > 0) f.set("mtp.lambda_late", arch::fingerprint_text(o.mtp.lambda_late));
   f.set("loss.mtp", "lambda / depth, for each depth");
 }
 
+void add_conversations(arch::Fingerprint &f, const data::ChatOptions &o) {
+  const char *const trained[] = {"all turns of the assistant", "the assistant's last turn", "all"};
+  f.set("sft.train_on", trained[static_cast<int>(o.train_on)]);
+  f.set("sft.form", data::chat::name_of(o.form));
+}
+
+void add_policy(arch::Fingerprint &f, const grpo::Options &o) {
+  const char *const means[] = {"answer", "token", "length"};
+  f.set("grpo.group", std::to_string(o.group));
+  f.set("grpo.ratio", o.ratio == grpo::Options::Ratio::sequence ? "sequence" : "token");
+  f.set("grpo.clip_low", arch::fingerprint_text(o.clip_low));
+  f.set("grpo.clip_high", arch::fingerprint_text(o.clip_high));
+  f.set("grpo.beta", arch::fingerprint_text(o.beta));
+  f.set("grpo.spread", o.spread == grpo::Spread::deviation ? "deviation" : "none");
+  f.set("grpo.mean", means[static_cast<int>(o.mean)]);
+  f.set("grpo.temperature", arch::fingerprint_text(o.temperature));
+  f.set("grpo.top_p", arch::fingerprint_text(o.top_p));
+}
+
 // What has no effect is left out, as in the model's part.
 void add_training(arch::Fingerprint &f, const Options &o) {
   f.set("loss.mean", "all targets of a step, each depth apart");
   f.set("loss.targets", "not across documents that are masked");
-  f.set("data.mask_documents", o.data.mask_documents ? "true" : "false");
-  f.set("data.fim_rate", arch::fingerprint_text(o.data.fim_rate));
+  if (o.run.phase == Phase::sft) {
+    add_conversations(f, o.sft);
+  } else if (o.run.phase == Phase::reward) {
+    f.set("loss.pairs", "-log sigmoid(better - worse), mean over pairs");
+  } else if (o.run.phase == Phase::grpo) {
+    add_policy(f, o.grpo);
+  } else {
+    f.set("data.mask_documents", o.data.mask_documents ? "true" : "false");
+    f.set("data.fim_rate", arch::fingerprint_text(o.data.fim_rate));
+  }
   if (o.dims.moe() || o.dims.mtp_depth > 0) add_balance(f, o);
   if (o.dims.mtp_depth > 0) add_mtp(f, o);
 }
@@ -67,6 +97,10 @@ std::vector<std::string> fingerprint_names() {
   all.mtp.lambda_tokens = 1;
   arch::Fingerprint training;
   add_training(training, all);
+  add_conversations(training, {});
+  add_policy(training, {});
+  training.set("loss.pairs", "");
+  training.set("mtp.train", "false");
   auto names = arch::fingerprint_names();
   for (const auto &entry : training.entries) names.push_back(entry.first);
   return names;
@@ -79,6 +113,14 @@ arch::Fingerprint fingerprint_of(const checkpoint::Reader &reader) {
   if (info.contains(kEntry))
     return arch::Fingerprint::from_json(info.at(kEntry), reader.directory().string());
   return reader.deck().empty() ? arch::Fingerprint() : from_deck(reader);
+}
+
+arch::Fingerprint fingerprint_of_model(const checkpoint::Reader &reader) {
+  const auto known = arch::fingerprint_names();
+  arch::Fingerprint model;
+  for (const auto &[name, value] : fingerprint_of(reader).entries)
+    if (std::find(known.begin(), known.end(), name) != known.end()) model.set(name, value);
+  return model;
 }
 
 } // namespace train

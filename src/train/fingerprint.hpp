@@ -9,6 +9,8 @@
 namespace train {
 
 arch::Fingerprint fingerprint(const Options &options);
+// What the weights alone mean, without what they are trained on: all that a phase which starts from them has to have in common.
+arch::Fingerprint fingerprint_of_model(const checkpoint::Reader &reader);
 // Every name that it may give; what run.accept_changes knows.
 std::vector<std::string> fingerprint_names();
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/history.hpp"
 
+#include <cmath>
 #include <cstdlib>
 #include <sstream>
 #include <unistd.h>
@@ -54,7 +55,7 @@ std::string bar(double share, int width) {
 } // namespace
 
 History::History(const std::filesystem::path &directory, const std::vector<std::string> &sources,
-                 std::int64_t step, bool has_experts) {
+                 std::int64_t step, bool has_experts, const MoreColumns &more) {
   const auto rows = directory / "history.csv", loads = directory / "expert_load.csv";
   if (step > 0) keep_until(rows, step), keep_until(loads, step);
   const bool go_on = step > 0 && std::filesystem::exists(rows);
@@ -62,8 +63,10 @@ History::History(const std::filesystem::path &directory, const std::vector<std::
   if (!go_on) {
     rows_ << kColumns;
     for (const auto &source : sources) rows_ << ",tokens_" << source;
+    for (const auto &name : more.names) rows_ << "," << name;
     rows_ << "\n" << kUnits;
     for (std::size_t i = 0; i < sources.size(); ++i) rows_ << ",tokens";
+    for (const auto &unit : more.units) rows_ << "," << unit;
     rows_ << "\n";
   }
   if (has_experts) {
@@ -86,6 +89,8 @@ void History::write(const Row &r) {
       r.validation_bits_per_byte ? fmt::format("{:.9g}", *r.validation_bits_per_byte) : "",
       r.stall_seconds);
   for (const auto tokens : r.source_tokens) rows_ << "," << tokens;
+  for (const double value : r.more)
+    rows_ << (std::isnan(value) ? "," : fmt::format(",{:.9g}", value));
   rows_ << "\n";
   rows_.flush();
 }
@@ -113,15 +118,16 @@ void Console::step(const Row &r, std::int64_t first_step) {
       clock_.seconds() / static_cast<double>(std::max<std::int64_t>(1, r.step - first_step));
   std::string line = fmt::format("step {:>6} | loss {:.4f} |", r.step, r.loss);
   if (has_mtp_) line += fmt::format(" mtp {:.4f} |", r.mtp_loss);
+  if (!r.remark.empty()) line += " " + r.remark + " |";
   line += fmt::format(" grad {:6.2f} | lr {:.2e} | {:.2f} s | {:>7} tok/s | {:3.0f} % of peak | {} "
                       "| max load {:.1f} | ETA {}",
                       r.grad_norm, r.learning_rate, r.step_seconds,
                       base::text::count(r.tokens_per_second), 100 * r.peak_share,
                       base::text::bytes(r.memory_bytes), r.max_expert_load,
                       base::text::duration(each * static_cast<double>(steps_ - r.step)));
-  if (r.validation_loss)
-    line += fmt::format(" | validation {:.4f}, {:.4f} bits a byte", *r.validation_loss,
-                        r.validation_bits_per_byte.value_or(0));
+  if (r.validation_loss) line += fmt::format(" | validation {:.4f}", *r.validation_loss);
+  if (r.validation_bits_per_byte)
+    line += fmt::format(", {:.4f} bits a byte", *r.validation_bits_per_byte);
   if (r.skipped) line += " | SKIPPED";
   if (terminal_) {
     fmt::print("\r\033[K{}\n{} {:3.0f} %", line, bar(done, 40), 100 * done);

@@ -22,13 +22,20 @@ struct Row {
   std::optional<double> validation_loss, validation_bits_per_byte;
   double stall_seconds = 0;                // training stood still for a checkpoint
   std::vector<std::int64_t> source_tokens; // seen so far, per source
+  std::vector<double> more;                // of the phase
+  std::string remark;                      // of the phase, for the console
+};
+
+// Columns that a phase adds behind the others.
+struct MoreColumns {
+  std::vector<std::string> names, units;
 };
 
 class History {
 public:
   // Opens the files of a run; rows after `step` (a restart point) are removed.
   History(const std::filesystem::path &directory, const std::vector<std::string> &sources,
-          std::int64_t step, bool has_experts);
+          std::int64_t step, bool has_experts, const MoreColumns &more = {});
   void write(const Row &row);
   void write_loads(std::int64_t step, std::int64_t layer, const std::int64_t *load,
                    std::int64_t experts);

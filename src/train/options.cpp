@@ -104,6 +104,52 @@ void check_rest(const deck::Deck &deck, const Options &o) {
     deck.fail("train", "spike_factor", "E027", "0, or a number above 1");
 }
 
+void check_rounds(const deck::Deck &deck, const Options &o) {
+  const std::int64_t answers = o.grpo.prompts * o.grpo.group;
+  if (answers % o.batch.global_batch != 0 || o.batch.ramp_tokens > 0)
+    deck.fail("batch", "global_batch", "E037",
+              fmt::format("it must divide the {} answers of a round (prompts {} x group {}), and "
+                          "there is no ramp",
+                          answers, o.grpo.prompts, o.grpo.group));
+  if (o.train.steps % o.round_steps() != 0)
+    deck.fail("train", "steps", "E037",
+              fmt::format("it must be a multiple of the {} steps of a round", o.round_steps()));
+  if (o.train.on_bad_loss == BadLoss::roll_back)
+    deck.fail("train", "on_bad_loss", "E037",
+              "a round cannot be left out in part: take \"skip\" or \"stop\"");
+}
+
+void check_phase(const deck::Deck &deck, const Options &o) {
+  const bool starts = o.run.phase != Phase::pretrain;
+  if (starts && o.run.init_from.empty())
+    deck.fail(
+        "run", "init_from", "E032",
+        fmt::format("phase {} starts from the weights of a checkpoint: a step directory, or a "
+                    "run directory (its newest checkpoint)",
+                    name_of(o.run.phase)));
+  if (o.train.epochs > 0 && o.run.phase != Phase::sft && o.run.phase != Phase::reward)
+    deck.fail("train", "epochs", "E033",
+              fmt::format("phase {} counts in steps: give train.steps", name_of(o.run.phase)));
+  if (o.rate.whole_run && (o.rate.cosine_tokens > 0 || o.rate.constant_tokens > 0))
+    deck.fail("rate", "whole_run", "E034",
+              "it sets constant_tokens and cosine_tokens by itself: leave these out");
+  if (o.rate.whole_run && o.batch.ramp_tokens > 0)
+    deck.fail("rate", "whole_run", "E034", "not with a ramp of the batch: give cosine_tokens");
+  if ((o.run.phase == Phase::reward) != (o.dims.head == arch::Head::reward))
+    deck.fail("model", "head", "E036",
+              fmt::format("phase {} and head = \"{}\": phase reward trains a model with head = "
+                          "\"reward\", the others one with \"language\"",
+                          name_of(o.run.phase),
+                          o.dims.head == arch::Head::reward ? "reward" : "language"));
+  if (o.run.phase == Phase::grpo) check_rounds(deck, o);
+  const auto &yarn = o.dims.yarn;
+  if (o.run.phase == Phase::extend && yarn.on() &&
+      static_cast<double>(o.batch.sequence) > yarn.factor * static_cast<double>(yarn.original))
+    deck.fail("batch", "sequence", "E035",
+              fmt::format("YaRN by factor {} from {} tokens reaches {:.0f}", yarn.factor,
+                          yarn.original, yarn.factor * static_cast<double>(yarn.original)));
+}
+
 void check_trace(const deck::Deck &deck, const Options &o) {
   const auto &steps = o.run.trace_steps;
   if (steps.size() != 2 || steps[0] > steps[1])
@@ -126,6 +172,44 @@ void check_accepted(const deck::Deck &deck, const Options &o) {
 
 } // namespace
 
+const char *name_of(Phase phase) {
+  switch (phase) {
+  case Phase::pretrain: return "pretrain";
+  case Phase::extend: return "extend";
+  case Phase::sft: return "sft";
+  case Phase::reward: return "reward";
+  case Phase::grpo: return "grpo";
+  }
+  return "";
+}
+
+model::Objective Options::objective() const {
+  model::Objective o;
+  if (run.phase == Phase::reward) o.goal = model::Goal::reward;
+  if (run.phase != Phase::grpo) return o;
+  o.goal = model::Goal::policy;
+  o.policy = {grpo.ratio, grpo.clip_low, grpo.clip_high, grpo.beta};
+  return o;
+}
+
+namespace {
+
+// The tables of what the phase reads.
+void read_sources(deck::Deck &deck, Options &o) {
+  switch (o.run.phase) {
+  case Phase::pretrain:
+  case Phase::extend: o.data = data::read_options(deck); break;
+  case Phase::sft: o.sft = data::read_chat_options(deck); break;
+  case Phase::reward: o.pairs = data::read_pair_options(deck); break;
+  case Phase::grpo:
+    o.grpo = grpo::read_options(deck);
+    o.reward = reward::read_options(deck);
+    break;
+  }
+}
+
+} // namespace
+
 Options read_options(deck::Deck &deck) {
   Options o;
   o.deck_path = deck.path();
@@ -133,7 +217,7 @@ Options read_options(deck::Deck &deck) {
   deck.read_table("run", o.run);
   o.dims = arch::read_dims(deck);
   deck.read_table("mtp", o.mtp);
-  o.data = data::read_options(deck);
+  read_sources(deck, o);
   deck.read_table("batch", o.batch);
   deck.read_table("precision", o.precision);
   deck.read_table("recompute", o.recompute);
@@ -145,6 +229,7 @@ Options read_options(deck::Deck &deck) {
   deck.read_table("train", o.train);
   deck.read_table("checkpoint", o.checkpoint);
   deck.finish();
+  check_phase(deck, o);
   check_parallel(deck, o);
   check_batch(deck, o);
   check_schedule(deck, o);

@@ -7,17 +7,22 @@
 
 #include "arch/dims.hpp"
 #include "arch/recompute.hpp"
+#include "data/conversation_options.hpp"
 #include "data/options.hpp"
 #include "deck/deck.hpp"
 #include "layers/dispatch/formats.hpp"
+#include "model/objective.hpp"
 #include "optim/adamw.hpp"
 #include "optim/average.hpp"
 #include "optim/schedule.hpp"
+#include "reward/options.hpp"
 #include "schedule/program.hpp"
+#include "train/grpo/options.hpp"
 
 namespace train {
 
-enum class Phase { pretrain };
+enum class Phase { pretrain, extend, sft, reward, grpo };
+const char *name_of(Phase phase); // as the deck spells it
 enum class Reproducible { same_layout, any_layout };
 enum class Compute { f32, bf16 };
 enum class BadLoss { skip, roll_back, stop };
@@ -34,8 +39,16 @@ struct RunTable {
   bool trace = false;
   std::vector<std::int64_t> trace_steps;
   template <class R> void keys(R &r) {
-    r.choice(phase, "phase", Phase::pretrain, {{"pretrain", Phase::pretrain}},
-             "what this deck does");
+    r.choice(phase, "phase", Phase::pretrain,
+             {{"pretrain", Phase::pretrain},
+              {"extend", Phase::extend},
+              {"sft", Phase::sft},
+              {"reward", Phase::reward},
+              {"grpo", Phase::grpo}},
+             "what this deck does: train on text; the same with longer sequences and YaRN, from a "
+             "checkpoint; fine-tune on conversations ([sft]); learn which of two answers is better "
+             "([pairs]); reinforce what the rewards favour ([grpo], [[reward]]); the last four "
+             "from a checkpoint");
     r.key(directory, "directory", "", "where the run writes; empty: checkpoints/<deck name>");
     r.key(seed, "seed", 1, 0, std::int64_t{1} << 62, "", "seed of every random number of the run");
     r.choice(reproducible, "reproducible", Reproducible::same_layout,
@@ -129,12 +142,16 @@ struct ParallelTable {
   }
 };
 struct TrainTable {
-  std::int64_t steps = 0, validate_every = 0, validation_samples = 0, load_every = 0,
+  std::int64_t steps = 0, epochs = 0, validate_every = 0, validation_samples = 0, load_every = 0,
                roll_backs = 0;
   double spike_factor = 0;
   BadLoss on_bad_loss = BadLoss::skip;
   template <class R> void keys(R &r) {
     r.key(steps, "steps", 1000, 0, std::int64_t{1} << 40, "steps", "optimiser steps in all");
+    r.key(epochs, "epochs", 0, 0, 1 << 20, "epochs",
+          "sft, reward: so often each conversation or pair is read, in place of steps (the last "
+          "step is filled up "
+          "from the next epoch); 0: steps counts");
     r.key(validate_every, "validate_every", 0, 0, std::int64_t{1} << 40, "steps",
           "validation loss every so many steps, and at the end; 0: at the end only");
     r.key(validation_samples, "validation_samples", 0, 0, std::int64_t{1} << 40, "sequences",
@@ -179,12 +196,19 @@ struct Options {
   arch::Dims dims;
   arch::Recompute recompute;
   data::Options data;
+  data::ChatOptions sft;
+  data::PairOptions pairs;
+  grpo::Options grpo;
+  reward::Options reward;
   optim::AdamwOptions optimizer;
   optim::RateOptions rate;
   optim::BalanceOptions balance;
   optim::MtpLossOptions mtp;
   optim::AverageOptions average;
 
+  model::Objective objective() const;
+  // Optimiser steps that read one round of answers (grpo).
+  std::int64_t round_steps() const { return grpo.prompts * grpo.group / batch.global_batch; }
   // Shards of the law of sums in this run: parallel.shards under any_layout, else 1.
   std::int64_t shards() const {
     return run.reproducible == Reproducible::any_layout ? parallel.shards : 1;

@@ -37,6 +37,7 @@ template <class A>
 model::Stage<A> stage_of(const Options &o, const Ranks &ranks, const Chunk &chunk) {
   model::Stage<A> stage(o.dims, o.recompute, o.batch.micro_batch, o.batch.sequence, chunk.part);
   stage.set_expert_group(ranks.expert_group(o));
+  stage.set_objective(o.objective());
   return stage;
 }
 
@@ -46,8 +47,10 @@ void Ledger::note(std::int64_t m, const model::MicroLoss &loss) {
   double *to = values_.data() + static_cast<std::size_t>(m) * width_;
   to[0] += loss.main;
   for (std::size_t k = 0; k < loss.mtp.size(); ++k) to[1 + k] += loss.mtp[k];
+  for (std::size_t i = 0; i < loss.extra.size(); ++i) to[1 + depths_ + i] += loss.extra[i];
+  to[1 + depths_ + extras_] += loss.apart;
   for (std::size_t i = 0; i < loss.balance_BS.size(); ++i)
-    to[1 + depths_ + i] += loss.balance_BS[i];
+    to[2 + depths_ + extras_ + i] += loss.balance_BS[i];
 }
 
 void Ledger::together(comm::Communicator &world) {
@@ -56,7 +59,7 @@ void Ledger::together(comm::Communicator &world) {
 
 double Ledger::balance(std::int64_t m) const {
   double sum = 0;
-  for (std::size_t i = 1 + depths_; i < width_; ++i) sum += row(m)[i];
+  for (std::size_t i = 2 + depths_ + extras_; i < width_; ++i) sum += row(m)[i];
   return sum;
 }
 
@@ -74,7 +77,7 @@ template <class A> struct Pipeline<A>::Step {
 template <class A>
 Pipeline<A>::Slot::Slot(const Options &o, std::size_t bytes)
     : arena("train::pipeline::slot", bytes),
-      buffers(o.batch.micro_batch, o.batch.sequence, o.dims.mtp_depth) {}
+      buffers(o.batch.micro_batch, o.batch.sequence, o.dims.mtp_depth, o.objective()) {}
 
 template <class A> std::size_t Pipeline<A>::scratch_bytes(const Options &o, const Ranks &ranks) {
   std::size_t most = 0;
@@ -337,35 +340,58 @@ void Pipeline<A>::run(Context &plain, const model::Weights<A> &weights,
   for (const auto &slot : slots_) await_sends(*slot);
 }
 
-// Stage by stage, each waiting for the one before: for validation, where nothing else is to be done.
+// Stage by stage, each waiting for the one before: for passes beside the training, where nothing else is to be done.
 template <class A>
-double Pipeline<A>::evaluate(Context &ctx, const model::Weights<A> &weights,
-                             const model::MicroBatch &batch) {
+template <class At>
+void Pipeline<A>::stage_by_stage(Context &ctx, const model::MicroBatch &batch, const At &at) {
   Slot &slot = *slots_[0];
   await_sends(slot);
   slot.scope.reset();
   const int me = ranks_.mesh().place.pp_rank;
   const Mat<A> border(slot.x_TD.data(), batch.main.samples * batch.main.rows, options_.dims.model);
   const std::size_t bytes = border.size() * sizeof(A);
-  double sum = 0;
   for (int stage = 0; stage < ranks_.stages(); ++stage) {
     const int rank = ranks_.rank_of(stage, 0);
     const int before = stage > 0 ? ranks_.rank_of(stage - 1, 0) : rank;
     if (before == me && rank != me) {
-      tensor::fence(ctx, "train::pipeline::evaluate"); // reason: the array leaves this rank
-      ranks_.mesh().pp->send(rank, 0, border.data(), bytes, {"validation"});
+      tensor::fence(ctx, "train::pipeline::stage_by_stage"); // reason: the array leaves this rank
+      ranks_.mesh().pp->send(rank, 0, border.data(), bytes, {"pass beside the training"});
     }
     if (rank != me) continue;
-    if (before != me) ranks_.mesh().pp->recv(before, 0, border.data(), bytes, {"validation"});
+    if (before != me)
+      ranks_.mesh().pp->recv(before, 0, border.data(), bytes, {"pass beside the training"});
     for (std::size_t c = 0; c < stages_.size(); ++c)
-      if (ranks_.chunks()[c].stage == stage)
-        sum = stages_[c].evaluate(ctx, slot.arena, weights, batch, border, border).main;
+      if (ranks_.chunks()[c].stage == stage) at(stages_[c], slot.arena, border);
   }
-  if (ranks_.stages() > 1) {
-    const int last = ranks_.rank_of(ranks_.stages() - 1, 0);
-    ranks_.mesh().pp->broadcast(last, &sum, sizeof(sum), {"validation"});
-  }
-  return sum;
+}
+
+template <class A>
+std::vector<double> Pipeline<A>::evaluate(Context &ctx, const model::Weights<A> &weights,
+                                          const model::MicroBatch &batch) {
+  std::vector<double> sums(1 + model::extra_names(options_.objective().goal).size(), 0.0);
+  stage_by_stage(ctx, batch, [&](auto &stage, tensor::Arena &arena, Mat<A> border) {
+    const auto loss = stage.evaluate(ctx, arena, weights, batch, border, border);
+    sums[0] = loss.main;
+    std::copy(loss.extra.begin(), loss.extra.end(), sums.begin() + 1);
+  });
+  if (ranks_.stages() > 1)
+    ranks_.mesh().pp->broadcast(last_rank(), sums.data(), sums.size() * sizeof(double),
+                                {"validation"});
+  return sums;
+}
+
+template <class A>
+std::vector<float> Pipeline<A>::log_probabilities(Context &ctx, const model::Weights<A> &weights,
+                                                  const model::MicroBatch &batch) {
+  std::vector<float> logp(static_cast<std::size_t>(batch.main.samples * batch.main.rows));
+  stage_by_stage(ctx, batch, [&](auto &stage, tensor::Arena &arena, Mat<A> border) {
+    auto rated = stage.log_probabilities(ctx, arena, weights, batch, border, border);
+    if (!rated.logp_T.empty()) logp = std::move(rated.logp_T);
+  });
+  if (ranks_.stages() > 1)
+    ranks_.mesh().pp->broadcast(last_rank(), logp.data(), logp.size() * sizeof(float),
+                                {"log-probabilities"});
+  return logp;
 }
 
 template class Pipeline<float>;

@@ -11,24 +11,29 @@
 
 namespace train {
 
-// What a step's losses are made of, by global micro-batch: main, each MTP depth, then each (MoE block, sample) of the balance loss.
+// What a step's losses are made of, by global micro-batch: main, each MTP depth, what the objective adds, and then each (MoE block, sample)
+// of the balance loss.
 // Every value is computed on one rank; together() hands all to all.
 class Ledger {
 public:
-  Ledger(std::int64_t micro_batches, std::size_t depths, std::size_t balance)
-      : depths_(depths), width_(1 + depths + balance),
+  Ledger(std::int64_t micro_batches, std::size_t depths, std::size_t balance,
+         std::size_t extras = 0)
+      : depths_(depths), extras_(extras), width_(2 + depths + extras + balance),
         values_(static_cast<std::size_t>(micro_batches) * width_, 0.0) {}
   void note(std::int64_t micro_batch, const model::MicroLoss &loss);
   void together(comm::Communicator &world);
   double main(std::int64_t m) const { return row(m)[0]; }
   double mtp(std::int64_t m, std::size_t depth) const { return row(m)[1 + depth]; }
+  std::size_t extras() const { return extras_; }
+  double extra(std::int64_t m, std::size_t i) const { return row(m)[1 + depths_ + i]; }
+  double apart(std::int64_t m) const { return row(m)[1 + depths_ + extras_]; }
   double balance(std::int64_t m) const; // added in order
 
 private:
   const double *row(std::int64_t m) const {
     return values_.data() + static_cast<std::size_t>(m) * width_;
   }
-  std::size_t depths_, width_;
+  std::size_t depths_, extras_, width_;
   std::vector<double> values_;
 };
 
@@ -44,9 +49,13 @@ public:
   void run(tensor::Context &ctx, const model::Weights<A> &weights,
            const std::vector<model::HostSample> &samples, const model::LossScales &scales,
            tensor::Mat<std::int64_t> load_BE, Ledger &ledger);
-  // Sum of the main losses of some samples; nothing is counted or kept. On all ranks of a pipeline; every rank gets the sum.
-  double evaluate(tensor::Context &ctx, const model::Weights<A> &weights,
-                  const model::MicroBatch &batch);
+  // Sum of the main losses of some samples, then what the objective adds; nothing is counted or kept. On all ranks of a pipeline; every
+  // rank gets them.
+  std::vector<double> evaluate(tensor::Context &ctx, const model::Weights<A> &weights,
+                               const model::MicroBatch &batch);
+  // The same for the log-probability of each row's target (0 where there is none).
+  std::vector<float> log_probabilities(tensor::Context &ctx, const model::Weights<A> &weights,
+                                       const model::MicroBatch &batch);
 
   std::int64_t moe_blocks() const { return stages_[0].moe_blocks(); }
   const std::string &first_bad_activation() const { return first_bad_; }
@@ -83,6 +92,9 @@ private:
   void end_weights(tensor::Context &ctx, const schedule::Piece &piece, const Step &step);
   void message(tensor::Context &ctx, const schedule::Action &action, const Step &step);
   bool local(const schedule::Piece &piece, int stage) const;
+  template <class At>
+  void stage_by_stage(tensor::Context &ctx, const model::MicroBatch &batch, const At &at);
+  int last_rank() const { return ranks_.rank_of(ranks_.stages() - 1, 0); }
 
   const Options &options_;
   const Ranks &ranks_;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/state.hpp"
 
+#include <set>
+
 #include "checkpoint/block_hashes.hpp"
 
 namespace train {
@@ -161,9 +163,10 @@ std::vector<Section> State::sections(tensor::Context &ctx, bool with_copies) {
 }
 
 // The plain tensors whole, of the matrices the owned pieces.
-void State::read_weights(tensor::Context &ctx, const checkpoint::Reader &reader) {
+void State::read_weights(tensor::Context &ctx, const checkpoint::Reader &reader,
+                         bool weights_only) {
   const auto host =
-      Kokkos::create_mirror_view(Kokkos::HostSpace{}, master); // here it may be itself
+      Kokkos::create_mirror_view_and_copy(Kokkos::HostSpace{}, master); // here it may be itself
   std::vector<Item> items;
   const auto add = [&](const model::Slot &slot, tensor::Index at, tensor::Index begin,
                        tensor::Index count) {
@@ -175,13 +178,23 @@ void State::read_weights(tensor::Context &ctx, const checkpoint::Reader &reader)
     if (slot.plain()) add(slot, slot.offset, 0, slot.size);
   for (const Owned &piece : ownership.pieces())
     if (!piece.slot->plain()) add(*piece.slot, piece.master, piece.begin, piece.size());
-  reader.read("weights", items, ranks_.alone()); // else others read the rest
+  // A model that gets another head keeps the new one's first values.
+  bool all = ranks_.alone(); // else others read the rest
+  if (weights_only) {
+    std::set<std::string> there;
+    for (const Item &item : reader.describe("weights")) there.insert(item.name);
+    std::erase_if(items, [&](const Item &item) {
+      return item.name == "reward_head" && !there.contains(item.name);
+    });
+    all = all && (!there.contains("reward_head") || layout.find("reward_head"));
+  }
+  reader.read("weights", items, all);
   if constexpr (!tensor::kOnHost) Kokkos::deep_copy(ctx.exec, master, host);
   tensor::fence(ctx, "train::state::read_weights"); // reason: the host's array goes
 }
 
 void State::read(tensor::Context &ctx, const checkpoint::Reader &reader, bool weights_only) {
-  read_weights(ctx, reader);
+  read_weights(ctx, reader, weights_only);
   if (weights_only) return average_is_value(ctx);
   bool average_missing = false;
   for (const Section &section : sections(ctx, !tensor::kOnHost)) {

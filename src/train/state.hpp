@@ -71,7 +71,7 @@ public:
 
 private:
   checkpoint::Section pieces_of_master(tensor::Context &ctx, bool with_copies);
-  void read_weights(tensor::Context &ctx, const checkpoint::Reader &reader);
+  void read_weights(tensor::Context &ctx, const checkpoint::Reader &reader, bool weights_only);
   void average_is_value(tensor::Context &ctx);
 
   const Ranks &ranks_;

@@ -21,8 +21,15 @@ Index largest(const model::Layout &layout) {
   return most;
 }
 
-model::HostSample host(const data::Sample &sample) {
-  return {sample.tokens, sample.segments, sample.trained};
+model::HostSample host(const data::Sample &s) {
+  return {s.tokens, s.segments, s.trained, s.old_logp, s.ref_logp, s.advantage, s.weight};
+}
+
+// What the loss of a step is divided by: targets, or pairs of answers.
+std::vector<Index> divisors(const Options &o, const data::Sample &sample) {
+  auto valid = model::valid_targets(host(sample), o.dims.mtp_depth);
+  if (o.run.phase == Phase::reward) valid[0] = sample.pairs;
+  return valid;
 }
 
 std::vector<Gradients> gradients_of(const Options &o, const Ranks &ranks,
@@ -53,7 +60,8 @@ Trainer<A>::Trainer(const Options &options, const Ranks &ranks, State &state,
       gradients_(gradients_of(options, ranks, state.layout)),
       exchange_(ranks, state.layout, state.ownership, gradients_),
       pipeline_(options, ranks, gradients_),
-      buffers_(options.batch.micro_batch, options.batch.sequence, options.dims.mtp_depth),
+      buffers_(options.batch.micro_batch, options.batch.sequence, options.dims.mtp_depth,
+               options.objective()),
       square_sum_(largest(state.layout)), global_norm_(options.dims),
       load_BE_("train::load", pipeline_.moe_blocks(), options.dims.experts) {
   pipeline_.flights().beside([this] { exchange_.progress(); });
@@ -71,6 +79,40 @@ template <class A> void Trainer<A>::weights_changed() {
     if (slot.plain()) return Whole{state_.plain(slot).data(), sizeof(float)};
     return Whole{compute_.data() + slot.offset, sizeof(A)};
   });
+}
+
+template <class A> typename Trainer<A>::Copy Trainer<A>::copy_of_weights() {
+  Copy copy;
+  const auto like = [&](const std::string &label, const auto &from) {
+    std::decay_t<decltype(from)> to(Kokkos::view_alloc(Kokkos::WithoutInitializing, label),
+                                    from.extent(0));
+    Kokkos::deep_copy(ctx_.exec, to, from);
+    return to;
+  };
+  copy.master = like("train::copy::master", state_.master);
+  if constexpr (std::is_same_v<A, float>)
+    copy.compute = copy.master;
+  else
+    copy.compute = like("train::copy::compute", compute_);
+  copy.weights = model::weights<A>(state_.layout, copy.master, copy.compute);
+  return copy;
+}
+
+template <class A>
+std::vector<std::vector<float>>
+Trainer<A>::log_probabilities(const model::Weights<A> &weights,
+                              const std::vector<data::Sample> &samples) {
+  std::vector<model::HostSample> views;
+  for (const auto &sample : samples) views.push_back(host(sample));
+  const auto rows = pipeline_.log_probabilities(ctx_, weights, buffers_.load(ctx_, views));
+  const auto sequence = static_cast<std::size_t>(options_.batch.sequence);
+  std::vector<std::vector<float>> all;
+  for (std::size_t s = 0; s < samples.size(); ++s) {
+    auto &values = all.emplace_back(sequence + 1, 0.0F); // row i has target i + 1
+    std::copy_n(rows.begin() + static_cast<std::ptrdiff_t>(s * sequence), sequence,
+                values.begin() + 1);
+  }
+  return all;
 }
 
 template <class A> std::size_t Trainer<A>::planned_bytes() const {
@@ -104,13 +146,15 @@ void Trainer<A>::run_micro_batches(const std::vector<data::Sample> &samples, Ste
   // The divisors are counted over the global batch before the step.
   std::vector<Index> valid(depth + 1, 0);
   for (const auto &sample : samples) {
-    const auto v = model::valid_targets(host(sample), options_.dims.mtp_depth);
+    const auto v = divisors(options_, sample);
     for (std::size_t k = 0; k <= depth; ++k) valid[k] += v[k];
   }
   if (ranks_.mesh().place.dp > 1) ranks_.mesh().dp->all_reduce_sum(valid, {"valid targets"});
   const double lambda = optim::lambda_at(options_.mtp, state_.counters.tokens);
   model::LossScales scales;
-  scales.main = 1.0 / static_cast<double>(std::max<Index>(1, valid[0]));
+  scales.main = options_.run.phase == Phase::grpo // the answers bring their weights
+                    ? 1.0
+                    : 1.0 / static_cast<double>(std::max<Index>(1, valid[0]));
   for (std::size_t k = 1; k <= depth; ++k)
     scales.mtp.push_back(
         lambda / (static_cast<double>(depth) * static_cast<double>(std::max<Index>(1, valid[k]))));
@@ -121,7 +165,8 @@ void Trainer<A>::run_micro_batches(const std::vector<data::Sample> &samples, Ste
   std::vector<model::HostSample> hosts;
   for (const auto &sample : samples) hosts.push_back(host(sample));
   Ledger ledger(static_cast<std::int64_t>(n), depth,
-                static_cast<std::size_t>(pipeline_.moe_blocks()) * per_micro);
+                static_cast<std::size_t>(pipeline_.moe_blocks()) * per_micro,
+                model::extra_names(options_.objective().goal).size());
   pipeline_.run(ctx_, weights_, hosts, scales, load_BE_, ledger);
   report.where = pipeline_.first_bad_activation();
   ledger.together(ranks_.world());
@@ -144,6 +189,10 @@ void Trainer<A>::sum_losses(const Ledger &ledger, std::size_t n, const std::vect
   report.loss = mean(sum([&](std::int64_t m) { return ledger.main(m); }), valid[0]);
   for (std::size_t k = 1; k < valid.size(); ++k)
     report.mtp.push_back(mean(sum([&](std::int64_t m) { return ledger.mtp(m, k - 1); }), valid[k]));
+  for (std::size_t i = 0; i < ledger.extras(); ++i)
+    report.extra.push_back(sum([&](std::int64_t m) { return ledger.extra(m, i); }));
+  for (std::size_t m = 0; m < n; ++m)
+    report.apart = std::max(report.apart, ledger.apart(static_cast<std::int64_t>(m)));
   report.balance =
       sum([&](std::int64_t m) { return ledger.balance(m); }) / static_cast<double>(report.samples);
 }
@@ -178,13 +227,19 @@ template <class A> double Trainer<A>::gradient_squares() {
   return squares;
 }
 
+// MTP modules may be kept as they are.
+bool frozen(const Options &o, const std::string &name) {
+  if (o.mtp.train || !name.starts_with("layers.")) return false;
+  return std::atoll(name.c_str() + 7) >= o.dims.layers;
+}
+
 template <class A> void Trainer<A>::move_biases() {
   const double gamma = optim::gamma_at(options_.balance, state_.counters.tokens);
   if (!options_.dims.router_bias || gamma <= 0) return;
   for (Index b = 0; b < pipeline_.moe_blocks(); ++b) {
     const auto *slot = state_.layout.find(
         "layers." + std::to_string(options_.dims.dense_layers + b) + ".router.bias");
-    if (!slot) continue; // of another stage
+    if (!slot || frozen(options_, slot->spec.name)) continue; // no slot: of another stage
     optim::move_bias(
         ctx_, gamma,
         Vec<const std::int64_t>(load_BE_.data() + b * options_.dims.experts, options_.dims.experts),
@@ -200,7 +255,7 @@ template <class A> void Trainer<A>::update(const StepReport &report) {
   const float scale = report.clipped ? static_cast<float>(limit / report.grad_norm) : 1.0F;
   for (const Owned &piece : state_.ownership.pieces()) {
     const auto &slot = *piece.slot;
-    if (!slot.spec.trained()) continue;
+    if (!slot.spec.trained() || frozen(options_, slot.spec.name)) continue;
     const Index n = piece.size();
     const double decay = slot.spec.decay ? options_.optimizer.decay : 0.0;
     const Vec<const float> g = exchange_.gradient(piece);
@@ -279,25 +334,30 @@ Validation Trainer<A>::validate(const data::Samples &held_out, std::int64_t coun
   const std::int64_t all = held_out.validation_samples(), per_micro = options_.batch.micro_batch;
   const std::int64_t n = count > 0 ? std::min(count, all) : all;
   Validation v;
-  double sum = 0;
+  std::vector<double> sums; // of the loss, then what the objective adds
   for (std::int64_t i = 0; i < n;) {
     const std::int64_t take = n - i >= per_micro ? per_micro : 1;
     if (take == 1 && per_micro != 1 && !single_)
-      single_ = std::make_unique<model::BatchBuffers>(1, options_.batch.sequence, 0);
+      single_ = std::make_unique<model::BatchBuffers>(1, options_.batch.sequence, 0,
+                                                      options_.objective());
     std::vector<data::Sample> samples;
     std::vector<model::HostSample> views;
     for (std::int64_t j = 0; j < take; ++j) samples.push_back(held_out.validation(i + j));
     for (const auto &sample : samples) {
       views.push_back(host(sample));
-      v.tokens += model::valid_targets(views.back(), 0)[0];
+      v.tokens += divisors(options_, sample)[0];
     }
-    sum += pipeline_.evaluate(ctx_, weights_,
-                              (take == per_micro ? buffers_ : *single_).load(ctx_, views));
+    const auto added = pipeline_.evaluate(
+        ctx_, weights_, (take == per_micro ? buffers_ : *single_).load(ctx_, views));
+    sums.resize(added.size(), 0.0);
+    for (std::size_t k = 0; k < added.size(); ++k) sums[k] += added[k];
     i += take;
   }
   v.bytes = held_out.validation_bytes(n);
-  if (v.tokens > 0) v.loss = sum / static_cast<double>(v.tokens);
-  if (v.bytes > 0) v.bits_per_byte = sum / std::log(2.0) / static_cast<double>(v.bytes);
+  if (sums.empty()) return v;
+  if (v.tokens > 0) v.loss = sums[0] / static_cast<double>(v.tokens);
+  if (v.bytes > 0) v.bits_per_byte = sums[0] / std::log(2.0) / static_cast<double>(v.bytes);
+  v.extra.assign(sums.begin() + 1, sums.end());
   return v;
 }
 

@@ -26,10 +26,13 @@ struct StepReport {
   std::string where; // first value that is not finite: layer and tensor
   std::int64_t first_sample = 0, samples = 0;
   std::vector<std::int64_t> load_BE; // MoE blocks x experts, on the host
+  std::vector<double> extra; // sums over the step that the objective adds (model::extra_names)
+  double apart = 0;          // policy: greatest |log-probability now - when sampled|
 };
 
 struct Validation {
-  double loss = 0, bits_per_byte = 0;
+  double loss = 0, bits_per_byte = 0; // reward: of a pair
+  std::vector<double> extra;
   std::int64_t tokens = 0, bytes = 0;
 };
 
@@ -46,6 +49,19 @@ public:
   Validation validate(const data::Samples &samples, std::int64_t count);
   // After State::initialise and State::read: owners hand out what layers read. On all ranks together, before the first step.
   void weights_changed();
+
+  // This rank's weights as they are read now, and a copy that stays.
+  const model::Weights<A> &weights() const { return weights_; }
+  struct Copy {
+    tensor::Vec<float> master;
+    tensor::Vec<A> compute;
+    model::Weights<A> weights;
+  };
+  Copy copy_of_weights();
+  // Of one micro-batch of samples, under some weights: log-probability of each token as a target, by its place in the sample (0 where it is
+  // none). On all ranks together; each pipeline has samples of its own, and all its ranks get them.
+  std::vector<std::vector<float>> log_probabilities(const model::Weights<A> &weights,
+                                                    const std::vector<data::Sample> &samples);
 
   tensor::Context &context() { return ctx_; }
   std::size_t planned_bytes() const; // of this rank, without a checkpoint's copy

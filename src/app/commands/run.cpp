@@ -11,7 +11,7 @@
 #include "checkpoint/checkpoint.hpp"
 #include "train/continuing.hpp"
 #include "train/history.hpp"
-#include "train/pretrain.hpp"
+#include "train/run.hpp"
 
 namespace app {
 namespace {
@@ -32,14 +32,23 @@ void print_check(const deck::Deck &deck, const train::Options &o) {
              base::text::bytes(state.total()), format.compute > 0 ? ", bf16 copies" : "");
   fmt::print("ranks       {} (dp {} x pp {}); this machine runs 1\n", o.parallel.dp * o.parallel.pp,
              o.parallel.dp, o.parallel.pp);
-  const auto data = data::directory_of(o.data, deck.path());
-  fmt::print("data        {}{}\n", data.string(),
-             std::filesystem::exists(data / "manifest.json")
-                 ? ""
-                 : " (not built yet: hadal data build " + deck.path() + ")");
-  if (!o.run.init_from.empty()) {
+  if (o.run.phase == train::Phase::sft) {
+    fmt::print("data        conversations: hadal data stats {}\n", deck.path());
+  } else {
+    const auto data = data::directory_of(o.data, deck.path());
+    fmt::print("data        {}{}\n", data.string(),
+               std::filesystem::exists(data / "manifest.json")
+                   ? ""
+                   : " (not built yet: hadal data build " + deck.path() + ")");
+  }
+  if (o.run.phase != train::Phase::pretrain && !std::filesystem::exists(o.run.init_from)) {
+    fmt::print("init_from   {} (not there yet)\n", o.run.init_from);
+  } else if (!o.run.init_from.empty()) {
     const auto source = checkpoint::Reader::open(o.run.init_from);
-    train::require_same_meaning(source, o);
+    if (o.run.phase == train::Phase::pretrain)
+      train::require_same_meaning(source, o);
+    else
+      train::require_same_model(source, o);
     fmt::print("init_from   {}, step {}\n", o.run.init_from, source.step());
   }
 }
@@ -61,8 +70,7 @@ int run(const RunArguments &arguments) {
   launch.restart = arguments.restart;
   launch.resolved_deck = deck.resolved_toml();
   launch.echo = deck.echo();
-  return on_ranks(
-      [&](comm::Communicator &world) { return train::pretrain(options, launch, world); });
+  return on_ranks([&](comm::Communicator &world) { return train::run(options, launch, world); });
 }
 
 } // namespace app

@@ -7,6 +7,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "train/continuing.hpp"
 #include "train/fingerprint.hpp"
 
@@ -67,11 +69,30 @@ TEST(Fingerprint, WhatDoesNotDecideTheLossDoesNotCount) {
   EXPECT_EQ(differing(a, b), Names{});
 }
 
-TEST(Fingerprint, KnownNamesAreThoseOfARunWithEverythingOn) {
-  const auto all = train::fingerprint(all_on());
+TEST(Fingerprint, KnownNamesAreThoseOfRunsWithEverythingOn) {
+  using train::Phase;
+  std::set<std::string> all;
+  for (const Phase phase : {Phase::pretrain, Phase::extend, Phase::sft, Phase::reward, Phase::grpo})
+    for (const bool mtp : {true, false}) {
+      Options o = all_on();
+      o.run.phase = phase, o.mtp.train = mtp;
+      if (phase == Phase::reward) o.dims.head = arch::Head::reward;
+      for (const auto &entry : train::fingerprint(o).entries) all.insert(entry.first);
+    }
   const Names known = train::fingerprint_names();
-  EXPECT_EQ(all.entries.size(), known.size());
-  for (const auto &name : known) EXPECT_NE(all.find(name), nullptr) << name;
+  EXPECT_EQ(all, std::set<std::string>(known.begin(), known.end()));
+}
+
+TEST(Fingerprint, WhatAPhaseDoesNotReadDoesNotCount) {
+  Options o = all_on();
+  o.run.phase = train::Phase::sft;
+  Options other = o;
+  other.data.fim_rate = 0.7, other.grpo.beta = 3;
+  EXPECT_EQ(differing(o, other), Names{});
+  other.sft.train_on = data::TrainOn::last;
+  EXPECT_EQ(differing(o, other), Names{"sft.train_on"});
+  o.run.phase = other.run.phase = train::Phase::grpo;
+  EXPECT_EQ(differing(o, other), Names{"grpo.beta"});
 }
 
 class FingerprintOf : public testing::Test {

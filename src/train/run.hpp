@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Pretraining on this machine: the loop of steps, restart, stops, checkpoints, validation, history.
+// A training on this machine, whatever its phase: the loop of steps, restart, stops, checkpoints, validation, history. What a phase
+// reads is in reading.hpp.
 #include <string>
 
 #include "comm/communicator.hpp"
@@ -15,6 +16,6 @@ struct Launch {
 };
 
 // Returns an exit code: 0 finished, 75 stopped in good order, 4 numbers. Throws UserError.
-int pretrain(const Options &options, const Launch &launch, comm::Communicator &world);
+int run(const Options &options, const Launch &launch, comm::Communicator &world);
 
 } // namespace train

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "train/pretrain.hpp"
+#include "train/run.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -13,15 +13,14 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "numerics/gemm.hpp"
-#include "optim/balance.hpp"
 #include "train/alike.hpp"
 #include "train/before.hpp"
 #include "train/continuing.hpp"
 #include "train/fingerprint.hpp"
-#include "train/history.hpp"
+#include "train/grpo/rollouts.hpp"
 #include "train/memory.hpp"
-#include "train/step.hpp"
 #include "train/stop.hpp"
+#include "train/telling.hpp"
 #include "train/traced_steps.hpp"
 
 namespace train {
@@ -50,15 +49,17 @@ private:
 template <class A> class Run {
 public:
   Run(const Options &options, const Launch &launch, comm::Communicator &world)
-      : o_(options), launch_(launch), ranks_(require_ranks(options, world), world),
-        layout_(options.dims, ranks_.share()), lock_(prepare()), sampler_(sampler_options(options)),
-        state_(options, ranks_, layout_), trainer_(options, ranks_, state_, sampler_) {
-    if (sampler_.vocabulary() > o_.dims.vocabulary)
+      : launch_(launch), ranks_(require_ranks(options, world), world),
+        layout_(options.dims, ranks_.share()), lock_(prepare(options)),
+        reading_(open_reading(options, ranks_)), samples_(*reading_.samples),
+        o_(resolved(options, reading_)), state_(o_, ranks_, layout_),
+        trainer_(o_, ranks_, state_, samples_) {
+    if (samples_.vocabulary() > o_.dims.vocabulary)
       throw UserError(Exit::deck, "E028", o_.deck_name,
                       fmt::format("[model] vocabulary = {}, but the tokenizer has {} ids",
-                                  o_.dims.vocabulary, sampler_.vocabulary()),
+                                  o_.dims.vocabulary, samples_.vocabulary()),
                       "make the model's vocabulary at least as large");
-    require_same_data(world, sampler_.content_hash(), sampler_.tokenizer_hash());
+    require_same_data(world, samples_.content_hash(), samples_.tokenizer_hash());
     make_writer();
     load();
   }
@@ -69,25 +70,32 @@ public:
     introduce();
     std::optional<History> history; // rank 0 writes it
     if (ranks_.first())
-      history.emplace(o_.run.directory, sampler_.source_names(), c.step, o_.dims.moe());
+      history.emplace(o_.run.directory, samples_.source_names(), c.step, o_.dims.moe(),
+                      more_columns());
     Console console(o_.train.steps, o_.dims.mtp_depth > 0);
     std::string reason = c.step >= o_.train.steps ? "all steps were done before" : "";
     while (reason.empty()) {
-      traced_.begin();
       const base::Stopwatch watch;
+      if (rounds_) rounds_->before_step(trainer_, c);
+      traced_.begin();
       const StepReport report = trainer_.step();
       traced_.end();
-      Row row = describe(report, watch.seconds());
+      Row row = row_of(o_, c, report, watch.seconds(), speed_);
+      row.more = rounds_ ? rounds_->values(report) : values_of(o_.run.phase, report);
+      row.remark = rounds_ ? rounds_->remark() : remark_of(o_.run.phase, report);
       if (report.verdict != Verdict::good) reason = bad_step(report);
       if (reason.empty() && validation_due()) validate(row, c.step >= o_.train.steps);
       if (reason.empty() && c.step >= o_.train.steps) reason = "all steps done";
-      const Wishes wishes = agree(stop_asked(watch.seconds()));
+      const bool within = rounds_ && !rounds_->complete(c); // the end of the round is waited for
+      since_stop_ += watch.seconds();
+      const Wishes wishes = within ? Wishes{} : agree(stop_asked(std::exchange(since_stop_, 0.0)));
       if (reason.empty()) reason = wishes.stop;
-      row.stall_seconds = checkpoint_if_due(reason, wishes.checkpoint);
+      if (!within || !reason.empty())
+        row.stall_seconds = checkpoint_if_due(reason, wishes.checkpoint);
       if (!history) continue;
       history->write(row);
       if (o_.dims.moe() && (c.step % o_.train.load_every == 0 || !reason.empty()))
-        write_loads(*history, report);
+        write_loads(*history, o_, c.step, report);
       console.step(row, first_step_);
     }
     return finish(reason);
@@ -95,20 +103,20 @@ public:
 
 private:
   // Rank 0 makes and locks the folder and keeps the log; the others speak when something is wrong.
-  std::unique_ptr<base::DirectoryLock> prepare() const {
-    require_memory<A>(o_, ranks_, layout_);
+  std::unique_ptr<base::DirectoryLock> prepare(const Options &o) const {
+    require_memory<A>(o, ranks_, layout_);
     if (!ranks_.first()) {
       base::log::set_console_level(base::log::Level::warn);
       return nullptr;
     }
     std::error_code error;
-    fs::create_directories(fs::path(o_.run.directory) / "checkpoints", error);
+    fs::create_directories(fs::path(o.run.directory) / "checkpoints", error);
     if (error)
-      throw UserError(Exit::machine, "E073", o_.run.directory,
+      throw UserError(Exit::machine, "E073", o.run.directory,
                       "the run directory cannot be made: " + error.message(),
                       "check permissions, or give run.directory");
-    auto lock = std::make_unique<base::DirectoryLock>(o_.run.directory);
-    base::log::open_file((fs::path(o_.run.directory) / "run.log").string());
+    auto lock = std::make_unique<base::DirectoryLock>(o.run.directory);
+    base::log::open_file((fs::path(o.run.directory) / "run.log").string());
     return lock;
   }
   // Writer 0 removes what a killed run left, before the others begin.
@@ -121,103 +129,73 @@ private:
     ranks_.world().barrier({"start of the writers"});
     if (!writer_) writer_ = std::make_unique<checkpoint::Writer>(w);
   }
-  static data::SamplerOptions sampler_options(const Options &o) {
-    data::SamplerOptions s;
-    s.directory = data::directory_of(o.data, o.deck_path);
-    s.seed = static_cast<std::uint64_t>(o.run.seed);
-    s.sequence = o.batch.sequence;
-    s.mask_documents = o.data.mask_documents, s.fim_rate = o.data.fim_rate,
-    s.weights = o.data.weights();
-    return s;
-  }
-
   // Fresh weights, weights of another checkpoint, or everything from a restart.
   void load() {
     auto &ctx = trainer_.context();
-    state_.counters.cursor = sampler_.start();
+    state_.counters.cursor = samples_.start();
+    if (reading_.answers) rounds_ = grpo::make_rounds<A>(o_, ranks_, *reading_.answers);
     if (const auto reader = together(ranks_, [&] { return find_restart(o_, launch_.restart); })) {
-      check_same_model(*reader);
+      require_same_phase(*reader, o_.run.phase);
+      require_same_tokenizer(*reader, samples_.tokenizer_hash());
+      require_same_meaning(*reader, o_);
+      if (rounds_ && o_.grpo.beta > 0) start_from_weights(); // what answers are held against
       state_.read(ctx, *reader, false);
       companions_ = reader->companions();
-      tell_other_order(*reader, order_of_samples(o_, sampler_.content_hash()));
+      tell_other_order(*reader, order_of_samples(o_, samples_.content_hash()));
       base::log::info("restart from {} (step {}, state hash {})", reader->directory().string(),
                       reader->step(), reader->state_hash());
-      last_checkpoint_ = state_.counters.step;
+      last_checkpoint_ = looked_ = state_.counters.step;
     } else {
       state_.initialise(ctx, static_cast<std::uint64_t>(o_.run.seed));
-      if (!o_.run.init_from.empty()) {
-        const auto source = together(
-            ranks_, [&] { return std::optional(checkpoint::Reader::open(o_.run.init_from)); });
-        check_same_model(*source);
-        state_.read(ctx, *source, true);
-        companions_ = source->companions();
-        base::log::info("weights from {} (step {})", source->directory().string(), source->step());
-      }
+      if (!o_.run.init_from.empty()) start_from_weights();
     }
     trainer_.weights_changed();
   }
-
-  void check_same_model(const checkpoint::Reader &reader) const {
-    require_same_tokenizer(reader, sampler_.tokenizer_hash());
-    require_same_meaning(reader, o_);
+  void start_from_weights() {
+    const auto source =
+        together(ranks_, [&] { return std::optional(checkpoint::Reader::open(o_.run.init_from)); });
+    require_same_tokenizer(*source, samples_.tokenizer_hash());
+    o_.run.phase == Phase::pretrain ? require_same_meaning(*source, o_)
+                                    : require_same_model(*source, o_);
+    state_.read(trainer_.context(), *source, true);
+    companions_ = source->companions();
+    if (rounds_) { // the copy is made of what layers read
+      trainer_.weights_changed();
+      rounds_->begin(trainer_);
+    }
+    base::log::info("weights from {} (step {})", source->directory().string(), source->step());
   }
 
   void introduce() {
-    const auto counts = arch::count_parameters(o_.dims);
-    flops_per_token_ = static_cast<double>(
+    speed_.flops_per_token = static_cast<double>(
         arch::flops_per_token(o_.dims, o_.batch.sequence, arch::Attention::causal).total());
     if (!ranks_.first()) return;
-    base::write_file_atomic(fs::path(o_.run.directory) / "echo.txt", launch_.echo, Exit::machine,
-                            "E072");
-    base::write_file_atomic(fs::path(o_.run.directory) / "deck.toml", launch_.resolved_deck,
-                            Exit::machine, "E072");
-    base::log::info("{}: {} parameters ({} activated), MTP {} more; {} threads", o_.deck_name,
-                    base::text::with_commas(counts.main), base::text::with_commas(counts.activated),
-                    base::text::with_commas(counts.mtp), tensor::Exec().concurrency());
-    if (!ranks_.alone())
-      base::log::info("{} ranks on {} node(s): dp {}, ep {}, pp {}", ranks_.world().size(),
-                      ranks_.mesh().nodes(), o_.parallel.dp, o_.parallel.ep, o_.parallel.pp);
-    peak_ = static_cast<double>(ranks_.world().size()) * gemm_peak(trainer_.context(), o_);
+    tell_beginning(o_, launch_, ranks_, reading_);
+    speed_.peak = static_cast<double>(ranks_.world().size()) * gemm_peak(trainer_.context(), o_);
     base::log::info("GEMM peak measured now: {:.0f} GFLOP/s in {}; {:.1f} MFLOP a token",
-                    peak_ / 1e9, o_.precision.compute == Compute::bf16 ? "bf16" : "f32",
-                    flops_per_token_ / 1e6);
-    for (std::size_t i = 0; i < sampler_.source_names().size(); ++i)
-      base::log::info("data: {} with {} training tokens", sampler_.source_names()[i],
-                      base::text::with_commas(sampler_.tokens(static_cast<int>(i))));
+                    speed_.peak / 1e9, o_.precision.compute == Compute::bf16 ? "bf16" : "f32",
+                    speed_.flops_per_token / 1e6);
   }
 
-  Row describe(const StepReport &r, double seconds) const {
-    const auto &c = state_.counters;
-    Row row;
-    row.step = c.step, row.tokens = c.tokens, row.samples = c.samples;
-    row.loss = r.loss, row.balance_loss = r.balance, row.grad_norm = r.grad_norm,
-    row.learning_rate = r.rate;
-    for (double l : r.mtp) row.mtp_loss += l / static_cast<double>(r.mtp.size());
-    row.step_seconds = seconds;
-    row.tokens_per_second = static_cast<double>(r.samples * o_.batch.sequence) / seconds;
-    row.peak_share = flops_per_token_ * row.tokens_per_second / peak_;
-    row.memory_bytes = resident_bytes();
-    const auto experts = o_.dims.experts,
-               blocks = static_cast<std::int64_t>(r.load_BE.size()) / experts;
-    for (std::int64_t b = 0; b < blocks; ++b) {
-      const double violation = optim::max_violation(r.load_BE.data() + b * experts, experts);
-      row.max_violation += violation / static_cast<double>(blocks);
-      row.max_expert_load = std::max(row.max_expert_load, 1 + violation);
-    }
-    row.clipped = r.clipped, row.skipped = r.verdict != Verdict::good;
-    for (auto n : c.cursor.source_samples) row.source_tokens.push_back(n * o_.batch.sequence);
-    return row;
+  MoreColumns more_columns() const {
+    return rounds_ ? MoreColumns{rounds_->columns(), rounds_->units()} : columns_of(o_.run.phase);
   }
 
   bool validation_due() const {
     const auto step = state_.counters.step;
-    return sampler_.validation_samples() > 0 &&
+    return samples_.validation_samples() > 0 &&
            (step >= o_.train.steps ||
             (o_.train.validate_every > 0 && step % o_.train.validate_every == 0));
   }
   void validate(Row &row, bool whole) {
-    const Validation v = trainer_.validate(sampler_, whole ? 0 : o_.train.validation_samples);
-    row.validation_loss = v.loss, row.validation_bits_per_byte = v.bits_per_byte;
+    const Validation v = trainer_.validate(samples_, whole ? 0 : o_.train.validation_samples);
+    row.validation_loss = v.loss;
+    if (v.bytes > 0) row.validation_bits_per_byte = v.bits_per_byte;
+    if (o_.run.phase == Phase::reward) {
+      row.more.back() = share(v.extra, 1);
+      if (ranks_.first())
+        base::log::info("held-out pairs: {:.1f} % right of {}", 100 * row.more.back(), v.tokens);
+    }
     if (whole) base::log::debug("validation: {} tokens, {} bytes", v.tokens, v.bytes);
   }
 
@@ -294,7 +272,9 @@ private:
   // Seconds that the training stood still.
   double checkpoint_if_due(const std::string &reason, bool wanted) {
     const auto step = state_.counters.step;
-    const bool by_step = o_.checkpoint.every > 0 && step % o_.checkpoint.every == 0;
+    const bool by_step =
+        o_.checkpoint.every > 0 && step / o_.checkpoint.every > looked_ / o_.checkpoint.every;
+    looked_ = step;
     const bool at_stop = !reason.empty() && reason != "numbers" &&
                          (reason != "all steps done" || o_.checkpoint.at_end);
     if (!(wanted || by_step || at_stop) || step == last_checkpoint_) return 0;
@@ -308,12 +288,11 @@ private:
     checkpoint::Snapshot s;
     s.step = state_.counters.step;
     s.deck = launch_.resolved_deck;
-    s.info = order_of_samples(o_, sampler_.content_hash());
+    s.info = order_of_samples(o_, samples_.content_hash());
     s.info["fingerprint"] = fingerprint(o_).to_json();
-    s.info["tokenizer"] = sampler_.tokenizer_hash();
-    s.info["phase"] = "pretrain";
-    s.tokenizer = base::read_file(data::directory_of(o_.data, o_.deck_path) / "tokenizer.json",
-                                  Exit::data, "E100");
+    s.info["tokenizer"] = samples_.tokenizer_hash();
+    s.info["phase"] = name_of(o_.run.phase);
+    s.tokenizer = reading_.tokenizer;
     s.companions = companions_;
     s.sections = state_.sections(trainer_.context(), true);
     if (ranks_.alone()) {
@@ -328,21 +307,6 @@ private:
     since_checkpoint_ = base::Stopwatch();
   }
 
-  void write_loads(History &history, const StepReport &r) const {
-    const auto experts = o_.dims.experts,
-               blocks = static_cast<std::int64_t>(r.load_BE.size()) / experts;
-    for (std::int64_t b = 0; b < blocks; ++b)
-      history.write_loads(state_.counters.step, o_.dims.dense_layers + b,
-                          r.load_BE.data() + b * experts, experts);
-  }
-
-  void report_traffic() const {
-    if (ranks_.alone()) return;
-    const comm::Traffic all = comm::traffic_of_all(ranks_.world());
-    if (ranks_.first())
-      base::log::info("sent by all ranks together\n{}", comm::traffic_table(all, true));
-  }
-
   int finish(const std::string &reason) {
     writer_->wait();
     traced_.finish();
@@ -355,7 +319,7 @@ private:
     base::log::info("memory: {}, {} measured at most",
                     memory_text(planned_memory<A>(o_, ranks_, layout_)),
                     base::text::bytes(peak_resident_bytes()));
-    report_traffic();
+    tell_traffic(ranks_);
     const auto &c = state_.counters;
     if (ranks_.first() && (c.skipped > 0 || c.rolled_back > 0))
       base::log::warn("{} steps skipped, {} roll-backs", c.skipped, c.rolled_back);
@@ -366,7 +330,6 @@ private:
     return c.step >= o_.train.steps ? 0 : static_cast<int>(Exit::run_me_again);
   }
 
-  const Options &o_;
   const Launch &launch_;
   base::Stopwatch clock_, since_checkpoint_;
   StopRequests requests_;
@@ -374,21 +337,25 @@ private:
   StopWaits stop_waits_{ranks_.world().terms(), requests_};
   model::Layout layout_;
   std::unique_ptr<base::DirectoryLock> lock_;
-  data::Sampler sampler_;
+  Reading reading_;
+  const data::Samples &samples_;
+  const Options o_;
   State state_;
   Trainer<A> trainer_;
   TracedSteps traced_{o_, ranks_, trainer_.flights()};
+  std::unique_ptr<Rounds<A>> rounds_; // of a phase that makes its samples itself
   std::unique_ptr<checkpoint::Writer> writer_;
   std::map<std::int64_t, std::int64_t> roll_backs_;
   std::vector<std::pair<std::string, std::string>> companions_; // files that travel with the model
   std::string failure_;
-  double peak_ = 1, flops_per_token_ = 0, longest_step_ = 0;
-  std::int64_t first_step_ = 0, last_checkpoint_ = -1;
+  Speed speed_;
+  double longest_step_ = 0, since_stop_ = 0;
+  std::int64_t first_step_ = 0, last_checkpoint_ = -1, looked_ = 0;
 };
 
 } // namespace
 
-int pretrain(const Options &options, const Launch &launch, comm::Communicator &world) {
+int run(const Options &options, const Launch &launch, comm::Communicator &world) {
   meet(world, options.parallel.deadline, launch.resolved_deck);
   if (options.precision.compute == Compute::bf16)
     return Run<numerics::bf16>(options, launch, world)();
