@@ -3,12 +3,14 @@
 // if it had none. A property that a machine cannot give is skipped by name.
 #include <arpa/inet.h>
 #include <chrono>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <set>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
 
@@ -138,6 +140,24 @@ TEST_P(Hostile, LeavesNobodyBehind) {
   EXPECT_TRUE(o.finished) << o.errors;
   EXPECT_EQ(o.output, "done\n");
   EXPECT_EQ(processes_with(mark), std::multiset<std::string>{});
+}
+
+TEST_P(Hostile, DiesWithItsCaller) {
+  options_.limits.wall = 60;
+  const std::string mark = "20" + std::to_string(getpid()) + (GetParam() ? "1" : "2");
+  const pid_t caller = fork();
+  if (caller == 0) {
+    shell("sleep " + mark + " & exec sleep " + mark);
+    _exit(0);
+  }
+  const auto wait_until = [&](bool there) {
+    for (int i = 0; i < 3000 && processes_with(mark).empty() == there; ++i) usleep(10000);
+    return processes_with(mark).empty() != there;
+  };
+  EXPECT_TRUE(wait_until(true));
+  kill(caller, SIGKILL); // no chance to say good-bye
+  waitpid(caller, nullptr, 0);
+  EXPECT_TRUE(wait_until(false)) << "the launcher sees the end of its caller";
 }
 
 TEST_P(Hostile, HoldsTheStreamsOpen) {
