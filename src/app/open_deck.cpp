@@ -8,12 +8,17 @@
 
 namespace app {
 
+Tables all_tables() {
+  Tables all = train::declared_keys();
+  for (const Tables &more : {eval::declared_keys(), train::grpo::declared_keys(),
+                             reward::declared_keys(), data::conversation_keys()})
+    all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
 deck::Deck open_deck(const std::string &path, const std::vector<std::string> &overrides) {
   deck::Deck deck = deck::Deck::read(path, overrides);
-  for (const auto &[table, keys] : train::declared_keys()) deck.note_declared(keys);
-  for (const auto &[table, keys] : eval::declared_keys()) deck.note_declared(keys);
-  for (const auto &[table, keys] : reward::declared_keys()) deck.note_declared(keys);
-  for (const auto &[table, keys] : data::conversation_keys()) deck.note_declared(keys);
+  for (const auto &[table, keys] : all_tables()) deck.note_declared(keys);
   return deck;
 }
 

@@ -55,6 +55,11 @@ void add_training(arch::Fingerprint &f, const Options &o) {
     f.set("loss.pairs", "-log sigmoid(better - worse), mean over pairs");
   } else if (o.run.phase == Phase::grpo) {
     add_policy(f, o.grpo);
+    std::string rewards;
+    for (const auto &rule : o.reward.rules)
+      rewards += (rewards.empty() ? "" : ", ") + arch::fingerprint_text(rule.weight) + " " +
+                 rule.kind_name + " " + rule.name;
+    f.set("grpo.rewards", rewards);
   } else {
     f.set("data.mask_documents", o.data.mask_documents ? "true" : "false");
     f.set("data.fim_rate", arch::fingerprint_text(o.data.fim_rate));
@@ -100,6 +105,7 @@ std::vector<std::string> fingerprint_names() {
   add_conversations(training, {});
   add_policy(training, {});
   training.set("loss.pairs", "");
+  training.set("grpo.rewards", "");
   training.set("mtp.train", "false");
   auto names = arch::fingerprint_names();
   for (const auto &entry : training.entries) names.push_back(entry.first);

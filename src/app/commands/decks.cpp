@@ -4,11 +4,8 @@
 #include <fmt/format.h>
 
 #include "app/commands/commands.hpp"
-#include "data/conversation_options.hpp"
+#include "app/open_deck.hpp"
 #include "deck/reference.hpp"
-#include "eval/options.hpp"
-#include "reward/options.hpp"
-#include "train/options.hpp"
 
 namespace app {
 
@@ -18,14 +15,9 @@ void add_decks(CLI::App &program, Action &action) {
   command->group(""); // for those who edit the page
   command->callback([&action] {
     action = [] {
-      auto tables = train::declared_keys();
-      for (auto &table : eval::declared_keys()) tables.push_back(std::move(table));
-      for (auto &table : train::grpo::declared_keys()) tables.push_back(std::move(table));
-      for (auto &table : reward::declared_keys()) tables.push_back(std::move(table));
-      for (auto &table : data::conversation_keys()) tables.push_back(std::move(table));
-      fmt::print("{}", deck::reference(tables, {"data.source", "evaluate.task", "reward",
-                                                "sandbox.language", "sft.source", "pairs.source",
-                                                "grpo.source"}));
+      fmt::print("{}", deck::reference(all_tables(), {"data.source", "evaluate.task", "reward",
+                                                      "sandbox.language", "sft.source",
+                                                      "pairs.source", "grpo.source"}));
       return 0;
     };
   });

@@ -32,14 +32,14 @@ void print_check(const deck::Deck &deck, const train::Options &o) {
              base::text::bytes(state.total()), format.compute > 0 ? ", bf16 copies" : "");
   fmt::print("ranks       {} (dp {} x pp {}); this machine runs 1\n", o.parallel.dp * o.parallel.pp,
              o.parallel.dp, o.parallel.pp);
-  if (o.run.phase == train::Phase::sft) {
-    fmt::print("data        conversations: hadal data stats {}\n", deck.path());
-  } else {
+  if (o.run.phase == train::Phase::pretrain || o.run.phase == train::Phase::extend) {
     const auto data = data::directory_of(o.data, deck.path());
     fmt::print("data        {}{}\n", data.string(),
                std::filesystem::exists(data / "manifest.json")
                    ? ""
                    : " (not built yet: hadal data build " + deck.path() + ")");
+  } else if (o.run.phase != train::Phase::grpo) {
+    fmt::print("data        read when the run begins: hadal data stats {}\n", deck.path());
   }
   if (o.run.phase != train::Phase::pretrain && !std::filesystem::exists(o.run.init_from)) {
     fmt::print("init_from   {} (not there yet)\n", o.run.init_from);

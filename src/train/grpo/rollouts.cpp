@@ -243,7 +243,8 @@ private:
   void write_samples(std::int64_t round) const {
     if (!ranks_.first() || o_.grpo.samples_every == 0 || round % o_.grpo.samples_every != 0) return;
     const auto folder = std::filesystem::path(o_.run.directory) / "samples";
-    std::filesystem::create_directories(folder);
+    std::error_code error; // told by the write
+    std::filesystem::create_directories(folder, error);
     std::string text;
     const auto &rules = judges_.rules().rules();
     for (const Answered &a : answers_.answers) {
