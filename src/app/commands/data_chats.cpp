@@ -71,13 +71,14 @@ Chats open_chats(const std::string &path, const std::vector<std::string> &overri
   if (sequence == 0) sequence = batch.sequence;
   const auto seed = static_cast<std::uint64_t>(run.seed);
   Chats out;
-  out.planned_samples = train.steps * batch.global_batch;
   if (pairs)
     out.sampler = std::make_unique<data::PairSampler>(
         preferences, tokenizer_of(preferences, run, path), sequence, seed);
   else
     out.sampler =
         std::make_unique<data::ChatSampler>(chats, tokenizer_of(chats, run, path), sequence, seed);
+  out.planned_samples =
+      train.epochs > 0 ? out.sampler->samples_of(train.epochs) : train.steps * batch.global_batch;
   return out;
 }
 

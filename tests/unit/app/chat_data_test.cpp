@@ -76,6 +76,9 @@ TEST_F(ChatData, Stats) {
     EXPECT_NE(stats.out.find(part), std::string::npos) << part << "\n" << stats.out;
   const Outcome more = hadal({"data", "stats", at("sft.toml"), "--tokens", "256k"});
   EXPECT_NE(more.out.find("planned: 1,000 samples"), std::string::npos) << more.out << more.err;
+  const Outcome epochs = hadal({"data", "stats", at("sft.toml"), "train.epochs=3"});
+  EXPECT_NE(epochs.out.find("samples, about "), std::string::npos) << epochs.out << epochs.err;
+  EXPECT_EQ(epochs.out.find("planned: 40 samples"), std::string::npos);
   EXPECT_EQ(hadal({"data", "stats", at("pairs.toml")}).code, 0);
   const Outcome verify = hadal({"data", "stats", at("sft.toml"), "--verify"});
   EXPECT_EQ(verify.code, 2);
