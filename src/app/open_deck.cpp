@@ -3,6 +3,7 @@
 
 #include "data/conversation_options.hpp"
 #include "eval/options.hpp"
+#include "infer/options.hpp"
 #include "reward/options.hpp"
 #include "train/options.hpp"
 
@@ -10,8 +11,9 @@ namespace app {
 
 Tables all_tables() {
   Tables all = train::declared_keys();
-  for (const Tables &more : {eval::declared_keys(), train::grpo::declared_keys(),
-                             reward::declared_keys(), data::conversation_keys()})
+  for (const Tables &more :
+       {eval::declared_keys(), infer::declared_keys(), train::grpo::declared_keys(),
+        reward::declared_keys(), data::conversation_keys()})
     all.insert(all.end(), more.begin(), more.end());
   return all;
 }

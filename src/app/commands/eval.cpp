@@ -7,15 +7,17 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "app/asked_model.hpp"
 #include "app/commands/chat.hpp"
 #include "app/commands/commands.hpp"
 #include "app/commands/habits.hpp"
-#include "app/kokkos_session.hpp"
+#include "app/on_ranks.hpp"
 #include "app/open_deck.hpp"
-#include "eval/direct_model.hpp"
+#include "comm/launcher.hpp"
+#include "eval/engine_model.hpp"
 #include "eval/evaluate.hpp"
 #include "eval/programs.hpp"
-#include "infer/load.hpp"
+#include "eval/together.hpp"
 #include "reward/options.hpp"
 
 namespace app {
@@ -41,27 +43,57 @@ eval::Wording wording_of(const eval::Options &options, const Habits &habits,
   return wording;
 }
 
+// What a deck asks for.
+struct Asked {
+  eval::Options options;
+  AskedOptions model;
+  std::vector<eval::Prepared> tasks;
+  std::unique_ptr<eval::SandboxRunner> runner;
+  std::filesystem::path directory;
+};
+
+void print_results(const Asked &asked, const std::vector<eval::TaskResult> &results,
+                   std::int64_t longest) {
+  fmt::print("{}", eval::table(results, asked.options.groups));
+  std::fflush(stdout); // before the notes on the other stream
+  for (const eval::TaskResult &result : results)
+    if (result.shortened > 0)
+      say(fmt::format("note: {}: {} of {} prompts were longer than {} tokens and lost their "
+                      "beginning (evaluate.max_length)",
+                      result.task, result.shortened, result.questions, longest));
+  say(fmt::format("results: {}", (asked.directory / "results.json").string()));
+}
+
 template <class A>
-std::vector<eval::TaskResult>
-evaluate(const eval::Options &options, std::vector<eval::Prepared> &tasks,
-         const checkpoint::Reader &reader, const Habits &habits,
-         const std::filesystem::path &directory, eval::Runner *runner) {
+void evaluate(comm::Communicator &world, Asked &asked, const checkpoint::Reader &reader,
+              const Habits &habits) {
+  const eval::Options &options = asked.options;
   const data::Tokenizer tokenizer = infer::load_tokenizer(reader);
-  const arch::Dims dims = infer::dims_of(reader);
-  eval::DirectOptions direct;
-  direct.longest = options.max_length > 0 ? options.max_length : habits.sequence;
-  eval::prepare_puzzles(tasks, options, tokenizer, direct.longest);
-  eval::Evaluation evaluation;
-  evaluation.directory = directory, evaluation.runner = runner;
-  evaluation.model = fmt::format("{} step {} {}", reader.state_hash(), reader.step(),
-                                 std::is_same_v<A, float> ? "f32" : "bf16");
-  evaluation.wording = wording_of(options, habits, tokenizer, reader);
-  evaluation.say = say;
-  tensor::Arena none("eval", 1 << 16);
-  tensor::Context ctx{tensor::Exec(), none};
-  const auto weights = infer::load_weights<A>(ctx, reader, dims);
-  eval::DirectModel<A> model(dims, weights.views, tokenizer, direct);
-  return eval::evaluate(model, tasks, options, evaluation);
+  const AskedModel<A> loaded = load_asked_model<A>(world, reader, asked.model, habits);
+  eval::EngineModel<A> mine(loaded.dims, loaded.weights.views, tokenizer,
+                            options.max_length > 0 ? options.max_length : habits.sequence,
+                            asked.model.engine, loaded.group);
+  eval::together(world, mine, [&](eval::Model &model) {
+    eval::prepare_puzzles(asked.tasks, options, tokenizer, model.longest());
+    eval::Evaluation evaluation;
+    evaluation.directory = asked.directory, evaluation.runner = asked.runner.get();
+    evaluation.model = fmt::format("{} step {} {}", reader.state_hash(), reader.step(),
+                                   std::is_same_v<A, float> ? "f32" : "bf16");
+    evaluation.wording = wording_of(options, habits, tokenizer, reader);
+    evaluation.say = say;
+    print_results(asked, eval::evaluate(model, asked.tasks, options, evaluation), model.longest());
+  });
+}
+
+int evaluate_on(comm::Communicator &world, Asked &asked) {
+  const auto reader = open_checkpoint(world, asked.options.checkpoint);
+  const Habits habits = habits_of(reader);
+  const eval::Precision precision = asked.options.precision;
+  if (precision == eval::Precision::deck ? habits.bf16 : precision == eval::Precision::bf16)
+    evaluate<numerics::bf16>(world, asked, reader, habits);
+  else
+    evaluate<float>(world, asked, reader, habits);
+  return 0;
 }
 
 // Only where a task runs programs; that they were allowed is known by now.
@@ -71,7 +103,7 @@ std::unique_ptr<eval::SandboxRunner> runner_of(const std::vector<eval::Prepared>
     if (one.task.task.kind == eval::Kind::generate &&
         one.task.score.compare == eval::Compare::program) {
       auto runner = std::make_unique<eval::SandboxRunner>(sandbox);
-      say("sandbox: " + runner->isolation());
+      if (comm::launched_rank() == 0) say("sandbox: " + runner->isolation());
       return runner;
     }
   return nullptr;
@@ -79,44 +111,28 @@ std::unique_ptr<eval::SandboxRunner> runner_of(const std::vector<eval::Prepared>
 
 int run_eval(const EvalArguments &a) {
   deck::Deck deck = open_deck(a.deck, a.overrides);
-  const eval::Options options = eval::read_options(deck);
+  Asked asked;
+  asked.options = eval::read_options(deck);
+  asked.model = read_asked_options(deck);
   const sandbox::Options sandbox = reward::read_sandbox(deck);
   deck.finish();
   if (a.explain) {
     fmt::print("{}", deck.explain());
     return 0;
   }
-  std::vector<eval::Prepared> tasks = eval::prepare(options, options.programs);
-  const std::unique_ptr<eval::SandboxRunner> runner = runner_of(tasks, sandbox);
+  asked.tasks = eval::prepare(asked.options, asked.options.programs);
+  asked.runner = runner_of(asked.tasks, sandbox);
   if (a.check) {
     fmt::print("{}\nthe deck is valid\n", deck.echo());
     return 0;
   }
-  if (options.checkpoint.empty())
+  if (asked.options.checkpoint.empty())
     deck.fail("evaluate", "checkpoint", "E009", "Which model? evaluate.checkpoint is missing.");
-  const std::filesystem::path directory =
-      options.directory.empty()
+  asked.directory =
+      asked.options.directory.empty()
           ? std::filesystem::path("checkpoints") / std::filesystem::path(a.deck).stem()
-          : std::filesystem::path(options.directory);
-  const auto reader = checkpoint::Reader::open(options.checkpoint);
-  const Habits habits = habits_of(reader);
-  const KokkosSession kokkos;
-  const bool bf16 = options.precision == eval::Precision::deck
-                        ? habits.bf16
-                        : options.precision == eval::Precision::bf16;
-  const auto results =
-      bf16 ? evaluate<numerics::bf16>(options, tasks, reader, habits, directory, runner.get())
-           : evaluate<float>(options, tasks, reader, habits, directory, runner.get());
-  fmt::print("{}", eval::table(results, options.groups));
-  std::fflush(stdout); // before the notes on the other stream
-  for (const eval::TaskResult &result : results)
-    if (result.shortened > 0)
-      say(fmt::format("note: {}: {} of {} prompts were longer than {} tokens and lost their "
-                      "beginning (evaluate.max_length)",
-                      result.task, result.shortened, result.questions,
-                      options.max_length > 0 ? options.max_length : habits.sequence));
-  say(fmt::format("results: {}", (directory / "results.json").string()));
-  return 0;
+          : std::filesystem::path(asked.options.directory);
+  return on_ranks([&](comm::Communicator &world) { return evaluate_on(world, asked); });
 }
 
 } // namespace

@@ -27,7 +27,7 @@ Habits habits_of(const checkpoint::Reader &reader) {
   deck.read_table("batch", batch);
   deck.read_table("data", data);
   return {precision.compute == train::Compute::bf16, data.mask_documents, wants_bos(reader),
-          batch.sequence};
+          batch.sequence, precision.experts};
 }
 
 } // namespace app

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "checkpoint/checkpoint.hpp"
+#include "layers/dispatch/formats.hpp"
 
 namespace app {
 
@@ -11,6 +12,7 @@ struct Habits {
   bool bf16 = false, masked = false;
   bool bos = false; // the tokenizer's settings ask for the begin token (add_bos_token)
   std::int64_t sequence = 0;
+  layers::dispatch::Formats experts = {}; // of rows on their way to experts and back
 };
 Habits habits_of(const checkpoint::Reader &reader);
 
