@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // From JSONL files to encoded conversations in memory. An item is what stays whole in a sample: a conversation, or a pair of them
-// with the same question and two answers. Memory: 4 bytes a token (with its mark) and 8 bytes a conversation.
+// with the same question and two answers. Memory: 4 bytes a token (with its mark) and 12 bytes a conversation.
 #include <cstdint>
 #include <string>
 #include <vector>

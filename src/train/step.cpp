@@ -227,8 +227,9 @@ template <class A> double Trainer<A>::gradient_squares() {
   return squares;
 }
 
-// MTP modules may be kept as they are.
+// MTP modules may be kept as they are; a reward model's language head has no gradient, and decay alone must not move it.
 bool frozen(const Options &o, const std::string &name) {
+  if (o.run.phase == Phase::reward && name == "head") return true;
   if (o.mtp.train || !name.starts_with("layers.")) return false;
   return std::atoll(name.c_str() + 7) >= o.dims.layers;
 }
