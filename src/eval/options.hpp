@@ -28,8 +28,8 @@ struct Options {
   std::string checkpoint, directory, task_folder, data;
   std::vector<std::string> task_names;
   std::int64_t shots = -1, limit = 0, seed = 0, batch = 16, max_length = 0, bootstrap = 1000,
-               max_tokens = 0;
-  bool chat = false, groups = false, programs = false;
+               max_tokens = 0, every = 0;
+  bool chat = false, groups = false, programs = false, samples = false;
   Precision precision = Precision::deck;
   Existing existing = Existing::resume;
   std::vector<TaskOptions> tasks; // the names of `tasks` first, then the list
@@ -69,6 +69,12 @@ struct Options {
     r.template choice<Existing>(existing, "existing", Existing::resume,
                                 {{"resume", Existing::resume}, {"replace", Existing::replace}},
                                 "results in the directory: go on with them, or begin anew");
+    r.key(every, "every", 0, 0, std::int64_t{1} << 40, "steps",
+          "in the deck of a training: asked every so many steps, and behind the last one; 0: only "
+          "there");
+    r.key(samples, "samples", false,
+          "in the deck of a training: what was asked and said is kept every time, not only at the "
+          "end");
   }
 };
 

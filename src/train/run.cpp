@@ -62,6 +62,9 @@ public:
     require_same_data(world, samples_.content_hash(), samples_.tokenizer_hash());
     make_writer();
     load();
+    if (launch_.examiner)
+      launch_.examiner->begin(
+          {o_, ranks_, samples_.tokenizer(), companions_, state_.counters.step});
   }
 
   int operator()() {
@@ -85,6 +88,8 @@ public:
       row.remark = rounds_ ? rounds_->remark() : remark_of(o_.run.phase, report);
       if (report.verdict != Verdict::good) reason = bad_step(report);
       if (reason.empty() && validation_due()) validate(row, c.step >= o_.train.steps);
+      if (reason.empty() && launch_.examiner)
+        launch_.examiner->examine(trainer_.weights(), c.step, c.step >= o_.train.steps);
       if (reason.empty() && c.step >= o_.train.steps) reason = "all steps done";
       const bool within = rounds_ && !rounds_->complete(c); // the end of the round is waited for
       since_stop_ += watch.seconds();

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "comm/communicator.hpp"
+#include "train/examiner.hpp"
 #include "train/options.hpp"
 
 namespace train {
@@ -13,6 +14,7 @@ struct Launch {
   std::string restart = "auto"; // auto, none, or a checkpoint
   std::string resolved_deck;    // TOML, written into checkpoints and beside the log
   std::string echo;             // aligned echo of the deck
+  Examiner *examiner = nullptr; // asks the model at intervals; null: nobody does
 };
 
 // Returns an exit code: 0 finished, 75 stopped in good order, 4 numbers. Throws UserError.

@@ -12,6 +12,7 @@
 #include <fmt/ranges.h>
 
 #include "app/commands/commands.hpp"
+#include "app/examination.hpp"
 #include "app/kokkos_session.hpp"
 #include "app/on_ranks.hpp"
 #include "app/open_deck.hpp"
@@ -62,6 +63,7 @@ train::Options options_of(const Arguments &a, const std::vector<std::string> &mo
       overrides.push_back(word);
   overrides.insert(overrides.end(), more.begin(), more.end());
   deck::Deck deck = deck::Deck::read(a.deck, overrides);
+  read_examination(deck); // that its keys are known; nothing is asked
   return train::read_options(deck);
 }
 

@@ -7,16 +7,12 @@
 #include "train/options.hpp"
 
 namespace app {
-namespace {
 
-bool wants_bos(const checkpoint::Reader &reader) {
-  const auto settings = reader.text_file("tokenizer_config.json");
+bool wants_bos(const std::optional<std::string> &settings) {
   if (!settings) return false;
   const auto json = nlohmann::json::parse(*settings, nullptr, false);
   return json.is_object() && json.contains("add_bos_token") && json.at("add_bos_token") == true;
 }
-
-} // namespace
 
 Habits habits_of(const checkpoint::Reader &reader) {
   deck::Deck deck = deck::Deck::parse(reader.deck(), reader.directory().string() + ": deck");
@@ -26,8 +22,8 @@ Habits habits_of(const checkpoint::Reader &reader) {
   deck.read_table("precision", precision);
   deck.read_table("batch", batch);
   deck.read_table("data", data);
-  return {precision.compute == train::Compute::bf16, data.mask_documents, wants_bos(reader),
-          batch.sequence, precision.experts};
+  return {precision.compute == train::Compute::bf16, data.mask_documents,
+          wants_bos(reader.text_file("tokenizer_config.json")), batch.sequence, precision.experts};
 }
 
 } // namespace app

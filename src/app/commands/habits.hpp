@@ -2,6 +2,8 @@
 #pragma once
 // What the deck and the files of a checkpoint say of how documents were seen in training, and in which dtype.
 #include <cstdint>
+#include <optional>
+#include <string>
 
 #include "checkpoint/checkpoint.hpp"
 #include "layers/dispatch/formats.hpp"
@@ -14,6 +16,8 @@ struct Habits {
   std::int64_t sequence = 0;
   layers::dispatch::Formats experts = {}; // of rows on their way to experts and back
 };
+// Of a tokenizer_config.json.
+bool wants_bos(const std::optional<std::string> &settings);
 Habits habits_of(const checkpoint::Reader &reader);
 
 } // namespace app

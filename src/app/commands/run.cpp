@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "app/examination.hpp"
 #include "app/on_ranks.hpp"
 #include "arch/counts.hpp"
 #include "base/text.hpp"
@@ -57,12 +58,15 @@ void print_check(const deck::Deck &deck, const train::Options &o) {
 
 int run(const RunArguments &arguments) {
   deck::Deck deck = deck::Deck::read(arguments.deck, arguments.overrides);
+  const std::optional<Examination> examination = read_examination(deck);
   const train::Options options = train::read_options(deck);
+  if (examination) check_examination(deck, options);
   if (arguments.explain) {
     fmt::print("{}", deck.explain());
     return 0;
   }
   if (arguments.check) {
+    if (examination) prepare(*examination);
     print_check(deck, options);
     return 0;
   }
@@ -70,6 +74,9 @@ int run(const RunArguments &arguments) {
   launch.restart = arguments.restart;
   launch.resolved_deck = deck.resolved_toml();
   launch.echo = deck.echo();
+  std::unique_ptr<train::Examiner> examiner;
+  if (examination) examiner = make_examiner(*examination);
+  launch.examiner = examiner.get();
   return on_ranks([&](comm::Communicator &world) { return train::run(options, launch, world); });
 }
 
