@@ -41,7 +41,7 @@ Machine on_this_machine(comm::Communicator &world, const Memory &mine) {
   const std::size_t parts[kinds] = {mine.weights + mine.copies + mine.average,
                                     mine.moments,
                                     mine.gradients + mine.exchange,
-                                    mine.activations + mine.scratch,
+                                    mine.activations + mine.scratch + mine.rollouts,
                                     mine.snapshot,
                                     static_cast<std::size_t>(available_bytes())};
   for (std::size_t k = 0; k < kinds; ++k)

@@ -111,7 +111,7 @@ hadal_room(optim hadal_numerics hadal_comm hadal_arch hadal_deck hadal_dep_xxhas
 hadal_room(checkpoint hadal_tensor hadal_comm hadal_arch hadal_dep_hdf5 hadal_dep_xxhash nlohmann_json::nlohmann_json)
 hadal_room(convert hadal_checkpoint hadal_data)
 hadal_room(infer hadal_model hadal_data hadal_checkpoint)
-hadal_room(train hadal_model hadal_optim hadal_data hadal_schedule hadal_checkpoint hadal_reward)
+hadal_room(train hadal_model hadal_optim hadal_data hadal_schedule hadal_checkpoint hadal_infer hadal_reward)
 hadal_room(eval hadal_infer hadal_reward)
 hadal_room(app hadal_convert hadal_train hadal_infer hadal_eval hadal_plan CLI11::CLI11)
 

@@ -280,6 +280,15 @@ private:
 
 } // namespace
 
+template <class A> std::size_t rollout_bytes(const train::Options &o, const Ranks &ranks) {
+  const auto options = engine_options(o, 0);
+  const auto group = group_of(o, ranks);
+  return infer::Engine<A>::arena_bytes(o.dims, options, group) +
+         infer::Engine<A>::cache_bytes(o.dims, options, group);
+}
+template std::size_t rollout_bytes<float>(const train::Options &, const Ranks &);
+template std::size_t rollout_bytes<numerics::bf16>(const train::Options &, const Ranks &);
+
 template <class A>
 std::unique_ptr<Rounds<A>> make_rounds(const train::Options &options, const Ranks &ranks,
                                        Answers &answers) {

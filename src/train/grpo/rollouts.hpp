@@ -59,6 +59,9 @@ private:
   std::vector<std::string> names_ = {"problems"};
 };
 
+// Cache and scratch of the engine on this rank.
+template <class A> std::size_t rollout_bytes(const train::Options &options, const Ranks &ranks);
+
 // The rounds of a run whose reading is `answers`. Errors: those of reward::Rules.
 template <class A>
 std::unique_ptr<Rounds<A>> make_rounds(const train::Options &options, const Ranks &ranks,
