@@ -119,7 +119,10 @@ TEST_F(Recovery, ARankThatIsStoppedForFiveSecondsIsWaitedFor) {
 void expect_no_checkpoint(Watched &ranks, const support::Outcome &ended,
                           const std::set<std::string> &before, const std::set<std::string> &after) {
   EXPECT_FALSE(ended.timed_out);
-  EXPECT_EQ(after, before);
+  // One that was under way may be given up and cleared away; none is begun, none that was done is lost.
+  for (const auto &name : after) EXPECT_TRUE(before.contains(name)) << name;
+  for (const auto &name : before)
+    EXPECT_TRUE(after.contains(name) || holds(name, ".partial")) << name;
   int by_themselves = 0;
   for (int r = 0; r < 8; ++r) {
     if (r == 5) continue;
