@@ -17,6 +17,7 @@ ROOMS = {
     "data": ("base deck", ""),
     "sandbox": ("base", ""),
     "reward": ("sandbox data base deck", ""),
+    "distil": ("reward data base deck", ""),
     "tensor": ("base", "deck comm"),
     "numerics": ("tensor base", "layers comm"),
     "comm": ("tensor base", "layers arch"),
@@ -28,7 +29,7 @@ ROOMS = {
     "infer": ("model data checkpoint comm tensor base deck", "train"),
     "train": ("model optim data schedule checkpoint comm infer reward deck base", "eval"),
     "eval": ("infer model data reward sandbox base deck", "train"),
-    "app": ("train eval infer plan convert", ""),
+    "app": ("train eval infer plan convert distil", ""),
 }
 # Permitted in some folders only.
 ONLY_IN = {("layers", "comm"): ["layers/dispatch"], ("train", "infer"): ["train/grpo", "train/distil"]}
@@ -43,6 +44,7 @@ FOREIGN = {
     "data": DEVICE,
     "sandbox": DEVICE + r"|hdf5|toml\+\+",
     "reward": DEVICE + r"|hdf5",
+    "distil": DEVICE + r"|hdf5",
     "layers": r"hdf5|toml\+\+|mpi\.h",
     "model": r"hdf5|toml\+\+",
     "optim": r"hdf5",
@@ -51,6 +53,7 @@ FOREIGN = {
 # Headers that belong to single folders, whatever the room.
 FOLDERS_OF = [
     (r"^mpi\.h$", ["comm/mpi"]),
+    (r"^httplib", ["distil"]),
     (r"^nccl", ["comm/nccl"]),
     (r"^(cuda|cublas)", ["comm/nccl", "numerics/cuda"]),
 ]

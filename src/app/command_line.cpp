@@ -25,8 +25,8 @@ using base::Exit;
 using base::UserError;
 
 constexpr void (*kCommands[])(CLI::App &, Action &) = {
-    add_run,  add_count,   add_tokenizer, add_data,     add_inspect,  add_compare, add_generate,
-    add_eval, add_convert, add_bench,     add_schedule, add_selftest, add_decks};
+    add_run,  add_count,  add_tokenizer, add_data,  add_inspect,  add_compare,  add_generate,
+    add_eval, add_distil, add_convert,   add_bench, add_schedule, add_selftest, add_decks};
 
 // CLI11 would speak of arguments that were not expected.
 void check_names(CLI::App &program, const std::vector<std::string> &arguments) {

@@ -2,6 +2,7 @@
 #include "app/open_deck.hpp"
 
 #include "data/conversation_options.hpp"
+#include "distil/options.hpp"
 #include "eval/options.hpp"
 #include "infer/options.hpp"
 #include "reward/options.hpp"
@@ -13,7 +14,7 @@ Tables all_tables() {
   Tables all = train::declared_keys();
   for (const Tables &more :
        {eval::declared_keys(), infer::declared_keys(), train::grpo::declared_keys(),
-        reward::declared_keys(), data::conversation_keys()})
+        reward::declared_keys(), data::conversation_keys(), distil::declared_keys()})
     all.insert(all.end(), more.begin(), more.end());
   return all;
 }

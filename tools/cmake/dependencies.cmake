@@ -2,7 +2,7 @@
 # Finds everything Hadal does not write itself and gives each a target:
 #   Kokkos::kokkos Kokkos::kokkoskernels fmt::fmt spdlog::spdlog CLI11::CLI11 nlohmann_json::nlohmann_json
 #   GTest::gtest (HADAL_TESTS) benchmark::benchmark (HADAL_BENCH)
-#   hadal_dep_{hdf5,dnnl,blas,pcre2,xxhash,toml}; hadal_dep_mpi where MPI is found; hadal_dep_nccl (HADAL_NCCL)
+#   hadal_dep_{hdf5,dnnl,blas,pcre2,xxhash,toml,httplib}; hadal_dep_mpi where MPI is found; hadal_dep_nccl (HADAL_NCCL)
 # What is missing is reported together, with the variable that points to it. Libraries are linked, not only looked at.
 # Installed beside HadalConfig.cmake, which includes it.
 include(CheckCXXSourceCompiles)
@@ -129,6 +129,15 @@ hadal_need_library(pcre2 "PCRE2" pcre2.h pcre2-8 libpcre2-dev "pcre2_code_free_8
 hadal_need_library(blas "OpenBLAS (OpenMP build)" cblas.h openblas libopenblas-openmp-dev
   "return openblas_get_parallel() != 2;" RUNS PATHS /usr/lib/${CMAKE_LIBRARY_ARCHITECTURE}/openblas-openmp
   /usr/include/${CMAKE_LIBRARY_ARCHITECTURE}/openblas-openmp)
+
+# Debian's cpp-httplib is a library whose classes have members for TLS and compression: who uses it must say the same.
+set(HADAL_HTTPLIB_DEFINES CPPHTTPLIB_OPENSSL_SUPPORT CPPHTTPLIB_ZLIB_SUPPORT CPPHTTPLIB_BROTLI_SUPPORT)
+hadal_need_library(httplib "cpp-httplib (with TLS)" httplib.h cpp-httplib libcpp-httplib-dev
+  "httplib::SSLClient client(\"localhost\"); return client.is_valid();"
+  DEFINES -DCPPHTTPLIB_OPENSSL_SUPPORT -DCPPHTTPLIB_ZLIB_SUPPORT -DCPPHTTPLIB_BROTLI_SUPPORT)
+if(TARGET hadal_dep_httplib)
+  set_target_properties(hadal_dep_httplib PROPERTIES INTERFACE_COMPILE_DEFINITIONS "${HADAL_HTTPLIB_DEFINES}")
+endif()
 
 # MPI is optional: without it the program runs on one rank.
 if(NOT DEFINED HADAL_MPI OR HADAL_MPI)

@@ -21,6 +21,7 @@ void add_inspect(CLI::App &program, Action &action);
 void add_compare(CLI::App &program, Action &action);
 void add_generate(CLI::App &program, Action &action);
 void add_eval(CLI::App &program, Action &action);
+void add_distil(CLI::App &program, Action &action);
 void add_convert(CLI::App &program, Action &action);
 void add_bench(CLI::App &program, Action &action);
 void add_schedule(CLI::App &program, Action &action);

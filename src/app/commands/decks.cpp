@@ -15,9 +15,10 @@ void add_decks(CLI::App &program, Action &action) {
   command->group(""); // for those who edit the page
   command->callback([&action] {
     action = [] {
-      fmt::print("{}", deck::reference(all_tables(), {"data.source", "evaluate.task", "reward",
-                                                      "sandbox.language", "sft.source",
-                                                      "pairs.source", "grpo.source"}));
+      fmt::print("{}",
+                 deck::reference(all_tables(),
+                                 {"data.source", "evaluate.task", "reward", "sandbox.language",
+                                  "sft.source", "pairs.source", "grpo.source", "distil.source"}));
       return 0;
     };
   });
