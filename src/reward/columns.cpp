@@ -32,15 +32,6 @@ namespace {
                   fmt::join(names, ", ")));
 }
 
-std::string text_of(const RuleOptions &rule, const Json &problem, const std::string &place,
-                    const std::string &name) {
-  std::string text;
-  const Json *value = field(problem, name);
-  if (value == nullptr || value->is_null() || !scalar_text(*value, text))
-    fail_field(rule, problem, place, name, "a text or a number there");
-  return text;
-}
-
 // An array, or the text of one.
 Json::Array array_of(const RuleOptions &rule, const Json &problem, const std::string &place,
                      const std::string &name, const char *what) {
@@ -67,6 +58,15 @@ std::string bare_truth(const std::string &text) {
 }
 
 } // namespace
+
+std::string field_text(const RuleOptions &rule, const Json &problem, const std::string &place,
+                       const std::string &name) {
+  std::string text;
+  const Json *value = field(problem, name);
+  if (value == nullptr || value->is_null() || !scalar_text(*value, text))
+    fail_field(rule, problem, place, name, "a text or a number there");
+  return text;
+}
 
 Rules::Prepared::Prepared(const RuleOptions &rule) {
   if (!rule.pattern.empty())
@@ -108,7 +108,7 @@ std::vector<std::string> truths_of(const RuleOptions &rule, const Json &problem,
       }
       if (all.empty()) fail_field(rule, problem, place, rule.truth, "one right answer at least");
     }
-  if (all.empty()) all.push_back(text_of(rule, problem, place, rule.truth));
+  if (all.empty()) all.push_back(field_text(rule, problem, place, rule.truth));
   for (std::string &one : all) {
     one = rule.kind == Kind::math ? bare_truth(one) : trimmed(one);
     if (one.empty())
@@ -121,7 +121,7 @@ Trial trial_of(const RuleOptions &rule, const Json &problem, const std::string &
                const std::string &code) {
   Trial trial;
   const std::string head =
-      (rule.before.empty() ? std::string() : text_of(rule, problem, place, rule.before)) + code +
+      (rule.before.empty() ? std::string() : field_text(rule, problem, place, rule.before)) + code +
       "\n";
   if (!rule.cases.empty()) {
     constexpr const char *what = "an array of {input, output} (or its JSON text) there";
@@ -144,7 +144,7 @@ Trial trial_of(const RuleOptions &rule, const Json &problem, const std::string &
         fail_field(rule, problem, place, rule.tests, "texts there");
     }
   } else {
-    tests.push_back(text_of(rule, problem, place, rule.tests));
+    tests.push_back(field_text(rule, problem, place, rule.tests));
   }
   if (!rule.partial) tests = {fmt::format("{}", fmt::join(tests, "\n"))};
   for (const std::string &test : tests)

@@ -29,6 +29,10 @@ std::string found_in(const RuleOptions &rule, const Pattern *pattern, const std:
 std::vector<std::string> truths_of(const RuleOptions &rule, const data::Json &problem,
                                    const std::string &place);
 
+// A field of the problem, a text or a number. Error E333.
+std::string field_text(const RuleOptions &rule, const data::Json &problem, const std::string &place,
+                       const std::string &name);
+
 // Programs of one answer: each passes or not.
 struct Trial {
   std::vector<sandbox::Program> programs;

@@ -10,6 +10,7 @@
 #include "base/error.hpp"
 #include "base/text.hpp"
 #include "reward/pattern.hpp"
+#include "reward/show.hpp"
 
 namespace reward {
 
@@ -31,7 +32,7 @@ const std::map<std::string, KindInfo> &kinds() {
         true,
         {"find", "pattern", "language", "before", "tests", "cases", "partial"}}},
       {"vote", {Kind::vote, true, {"find", "pattern", "quorum"}}},
-      {"model", {Kind::model, false, {"model"}}},
+      {"model", {Kind::model, false, {"model", "show"}}},
       {"format", {Kind::format, false, {"pattern", "match"}}},
       {"length", {Kind::length, false, {"free", "limit", "penalty", "only_correct"}}},
       {"repetition", {Kind::repetition, false, {"ngram"}}},
@@ -80,6 +81,12 @@ void check_rule(const RuleOptions &rule, bool any_judge, const std::string &wher
   if (rule.kind == Kind::model && rule.model.empty())
     refuse("E331", where, read("kind = \"model\""),
            "model is missing: the directory of the reward model.");
+  if (rule.per == Per::step && (rule.kind == Kind::vote || rule.kind == Kind::ended))
+    refuse("E331", where, read("per = \"step\""),
+           "vote and ended are about whole answers; a step has the other kinds.");
+  if (const std::string fault = rule.show.empty() ? "" : fault_of_show(rule.show); !fault.empty())
+    refuse("E331", where, read(fmt::format("show = '{}'", base::text::readable(rule.show))),
+           fmt::format("{}. Fields stand in double braces: {{{{prompt}}}}.", fault));
   const bool wants = rule.kind == Kind::format || rule.find == Find::pattern;
   if (wants != !rule.pattern.empty())
     refuse("E331", where, read("pattern"),
@@ -115,9 +122,29 @@ void check_options(Options &options, const std::string &where) {
       refuse("E330", where, read, "Two rules have this name; give each its own.");
     rule.kind = kind_of(rule, where);
   }
-  const bool any_judge = std::any_of(options.rules.begin(), options.rules.end(),
-                                     [](const RuleOptions &rule) { return is_judge(rule.kind); });
-  for (const RuleOptions &rule : options.rules) check_rule(rule, any_judge, where);
+  const auto any_judge = [&](Per per) {
+    return std::any_of(options.rules.begin(), options.rules.end(), [&](const RuleOptions &rule) {
+      return rule.per == per && is_judge(rule.kind);
+    });
+  };
+  for (const RuleOptions &rule : options.rules) check_rule(rule, any_judge(rule.per), where);
+}
+
+Options with(const Options &options, Per per) {
+  Options some = options;
+  std::erase_if(some.rules, [&](const RuleOptions &rule) { return rule.per != per; });
+  return some;
+}
+
+void require_plain(const Options &options, const std::string &where) {
+  for (const RuleOptions &rule : options.rules) {
+    if (rule.kind == Kind::model)
+      refuse("E334", where, fmt::format("[[reward]] {}: kind = \"model\"", rule.name),
+             "Reward models are asked in phase grpo only; leave the rule out.");
+    if (rule.per == Per::step)
+      refuse("E359", where, fmt::format("[[reward]] {}: per = \"step\"", rule.name),
+             "Steps are rewarded in phase grpo only; leave the key out.");
+  }
 }
 
 sandbox::Options read_sandbox(deck::Deck &deck) {
@@ -140,10 +167,11 @@ Options read_options(deck::Deck &deck) {
     const auto &own = kinds().at(options.rules[i].kind_name).keys;
     for (const std::string &key : all)
       if (std::find(own.begin(), own.end(), key) == own.end() && deck.has(table, key))
-        deck.fail(table, key, "E331",
-                  fmt::format("A reward of kind {} has no key {}. It has: name, kind, weight{}{}.",
-                              options.rules[i].kind_name, key, own.empty() ? "" : ", ",
-                              fmt::join(own, ", ")));
+        deck.fail(
+            table, key, "E331",
+            fmt::format("A reward of kind {} has no key {}. It has: name, kind, weight, per{}{}.",
+                        options.rules[i].kind_name, key, own.empty() ? "" : ", ",
+                        fmt::join(own, ", ")));
   }
   return options;
 }

@@ -28,14 +28,16 @@ enum class Kind {
 enum class Find { usual, whole, last_line, boxed, number, boxed_or_number, pattern, code };
 enum class Match { whole, part };
 enum class Script { latin, cjk };
+enum class Per { answer, step }; // what a rule judges
 
 struct RuleOptions {
-  std::string name, kind_name, truth, pattern, tests, before, cases, language, model;
+  std::string name, kind_name, truth, pattern, tests, before, cases, language, model, show;
   Kind kind = Kind::math; // what kind_name says
   double weight = 1, penalty = 1, quorum = 0;
   Find find = Find::usual;
   Match match = Match::whole;
   Script script = Script::latin;
+  Per per = Per::answer;
   bool ignore_case = false, partial = false, only_correct = false;
   std::int64_t free = 0, limit = 0, ngram = 8;
 
@@ -45,6 +47,9 @@ struct RuleOptions {
                "math, exact, contains, program, vote, model, format, length, repetition, language "
                "or ended");
     r.key(weight, "weight", 1.0, -1e6, 1e6, "", "times the value; the sum is the reward");
+    r.template choice<Per>(per, "per", Per::answer, {{"answer", Per::answer}, {"step", Per::step}},
+                           "grpo: what gets the value, a whole answer, or each of its steps "
+                           "(grpo.step_end), for the text up to the step's end");
     r.key(truth, "truth", "answer",
           "math, exact, contains: field of the problem with the right answer, or an array of them");
     r.template choice<Find>(find, "find", Find::usual,
@@ -84,6 +89,9 @@ struct RuleOptions {
                               {{"latin", Script::latin}, {"cjk", Script::cjk}},
                               "language: letters that are wanted");
     r.key(model, "model", "", "model: the run or step directory of the reward model");
+    r.key(show, "show", "",
+          "model: what it is shown as the question, with {{field}} for fields of the problem; "
+          "empty: the question as it was asked");
     r.key(quorum, "quorum", 0.0, 0.0, 1.0, "",
           "vote: share of the group's answers that the most frequent one needs to count");
   }
@@ -100,6 +108,10 @@ Options read_options(deck::Deck &deck);
 sandbox::Options read_sandbox(deck::Deck &deck);
 // What can be said of rules alone; sets their kinds. where: deck path for messages.
 void check_options(Options &options, const std::string &where);
+// The rules that judge whole answers, or those that judge steps.
+Options with(const Options &options, Per per);
+// Where there are neither steps (E359) nor reward models (E334).
+void require_plain(const Options &options, const std::string &where);
 // Is a rule of this kind about being right? Its best value is 1 then.
 bool is_judge(Kind kind);
 // Lists to be named to deck::reference: "reward", "sandbox.language".

@@ -15,6 +15,7 @@
 #include "reward/extract.hpp"
 #include "reward/majority.hpp"
 #include "reward/math_answer.hpp"
+#include "reward/show.hpp"
 #include "reward/tested.hpp"
 
 namespace reward {
@@ -148,6 +149,9 @@ void Rules::check_problem(const data::Json &problem, const std::string &place) c
     case Kind::exact:
     case Kind::contains: truths_of(rule, problem, place); break;
     case Kind::program: trial_of(rule, problem, place, ""); break;
+    case Kind::model:
+      if (!rule.show.empty()) shown(rule, problem, place);
+      break;
     default: break;
     }
 }

@@ -124,10 +124,11 @@ std::optional<checkpoint::Reader> find_restart(const Options &o, const std::stri
 }
 
 std::optional<checkpoint::Reader>
-together(const Ranks &ranks, const std::function<std::optional<checkpoint::Reader>()> &find) {
-  if (ranks.alone()) return find();
+together(comm::Communicator &world,
+         const std::function<std::optional<checkpoint::Reader>()> &find) {
+  if (world.size() == 1) return find();
   std::optional<checkpoint::Reader> found;
-  if (ranks.first())
+  if (world.rank() == 0)
     if (auto reader = find()) {
       // The others read what they hold and trust this rank with the rest.
       if (const auto fault = reader->verify(); !fault.empty())
@@ -137,9 +138,14 @@ together(const Ranks &ranks, const std::function<std::optional<checkpoint::Reade
       found.emplace(std::move(*reader));
     }
   const std::string path =
-      ranks.world().all_gather_text(found ? found->directory().string() : "", {"checkpoint"})[0];
-  if (!ranks.first() && !path.empty()) found.emplace(checkpoint::Reader::open_verified(path));
+      world.all_gather_text(found ? found->directory().string() : "", {"checkpoint"})[0];
+  if (world.rank() != 0 && !path.empty()) found.emplace(checkpoint::Reader::open_verified(path));
   return found;
+}
+
+std::optional<checkpoint::Reader>
+together(const Ranks &ranks, const std::function<std::optional<checkpoint::Reader>()> &find) {
+  return together(ranks.world(), find);
 }
 
 } // namespace train

@@ -17,6 +17,8 @@ namespace train {
 std::optional<checkpoint::Reader> find_restart(const Options &options, const std::string &restart);
 // A checkpoint that rank 0 finds and verifies, opened by all ranks.
 std::optional<checkpoint::Reader>
+together(comm::Communicator &world, const std::function<std::optional<checkpoint::Reader>()> &find);
+std::optional<checkpoint::Reader>
 together(const Ranks &ranks, const std::function<std::optional<checkpoint::Reader>()> &find);
 
 // E221.

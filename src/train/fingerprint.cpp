@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "arch/options.hpp"
+#include "base/text.hpp"
 
 namespace train {
 namespace {
@@ -45,6 +46,17 @@ void add_policy(arch::Fingerprint &f, const grpo::Options &o) {
   f.set("grpo.top_p", arch::fingerprint_text(o.top_p));
 }
 
+// What a rule judges beside whole answers as they are, and which model does.
+std::string seen_by(const grpo::Options &o, const reward::RuleOptions &rule) {
+  std::string text;
+  if (rule.per == reward::Per::step) text += " of steps, " + base::text::readable(o.step_end);
+  if (!rule.show.empty()) text += ", shown " + rule.show;
+  for (const grpo::RewardModel &model : o.models)
+    if (rule.kind == reward::Kind::model && rule.model == model.given)
+      text += ", state " + model.hash;
+  return text;
+}
+
 // What has no effect is left out, as in the model's part.
 void add_training(arch::Fingerprint &f, const Options &o) {
   f.set("loss.mean", "all targets of a step, each depth apart");
@@ -58,7 +70,7 @@ void add_training(arch::Fingerprint &f, const Options &o) {
     std::string rewards;
     for (const auto &rule : o.reward.rules)
       rewards += (rewards.empty() ? "" : ", ") + arch::fingerprint_text(rule.weight) + " " +
-                 rule.kind_name + " " + rule.name;
+                 rule.kind_name + " " + rule.name + seen_by(o.grpo, rule);
     f.set("grpo.rewards", rewards);
   } else {
     f.set("data.mask_documents", o.data.mask_documents ? "true" : "false");

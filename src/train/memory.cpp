@@ -5,6 +5,7 @@
 
 #include "base/text.hpp"
 #include "train/exchange.hpp"
+#include "train/grpo/models.hpp"
 #include "train/grpo/rollouts.hpp"
 #include "train/pipeline.hpp"
 
@@ -35,7 +36,7 @@ Memory planned_memory(const Options &o, const Ranks &ranks, const model::Layout 
   m.activations = Pipeline<A>::slot_bytes(o, ranks);
   m.scratch = Pipeline<A>::scratch_bytes(o, ranks);
   if (o.run.phase == Phase::grpo) {
-    m.rollouts = grpo::rollout_bytes<A>(o, ranks);
+    m.rollouts = grpo::rollout_bytes<A>(o, ranks) + grpo::model_bytes<A>(o, ranks);
     if (o.grpo.beta > 0) m.rollouts += m.weights + m.copies;
   }
   m.snapshot = sizeof(float) * owned + m.moments + m.average;

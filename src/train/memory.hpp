@@ -16,7 +16,8 @@ struct Memory {
   std::size_t gradients = 0; // accumulators of the law of sums
   std::size_t exchange = 0;  // gradients that come from others
   std::size_t activations = 0, scratch = 0;
-  std::size_t rollouts = 0; // grpo: cache and scratch of the engine, weights of the reference
+  std::size_t rollouts =
+      0; // grpo: cache and scratch of the engine, weights of the reference, reward models
   std::size_t snapshot = 0; // host copy of the owned pieces, from which a checkpoint is written
   std::size_t training() const {
     return weights + copies + moments + average + gradients + exchange + activations + scratch +

@@ -204,6 +204,7 @@ void read_sources(deck::Deck &deck, Options &o) {
   case Phase::grpo:
     o.grpo = grpo::read_options(deck);
     o.reward = reward::read_options(deck);
+    grpo::check_steps(deck, o.grpo, o.reward);
     break;
   }
 }

@@ -17,6 +17,7 @@
 #include "train/before.hpp"
 #include "train/continuing.hpp"
 #include "train/fingerprint.hpp"
+#include "train/grpo/models.hpp"
 #include "train/grpo/rollouts.hpp"
 #include "train/memory.hpp"
 #include "train/stop.hpp"
@@ -360,8 +361,9 @@ private:
 
 } // namespace
 
-int run(const Options &options, const Launch &launch, comm::Communicator &world) {
-  meet(world, options.parallel.deadline, launch.resolved_deck);
+int run(const Options &given, const Launch &launch, comm::Communicator &world) {
+  meet(world, given.parallel.deadline, launch.resolved_deck);
+  const Options options = grpo::with_models(given, world);
   if (options.precision.compute == Compute::bf16)
     return Run<numerics::bf16>(options, launch, world)();
   return Run<float>(options, launch, world)();

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The tiny decks of all phases in one scratch folder, each from the one before, a few steps each; made once for all tests.
+// The tiny decks of all phases in one scratch folder, each from the one before, a few steps each; made once for all suites, so each names
+// its own runs.
 #include <gtest/gtest.h>
+
+#include <memory>
 
 #include "tests/support/mpirun.hpp"
 #include "tests/support/tiny_run.hpp"
@@ -26,14 +29,15 @@ inline bool holds(const std::string &text, const std::string &part) {
 class Chain : public ::testing::Test {
 protected:
   static void SetUpTestSuite() {
-    tiny = new support::TinyRun();
+    if (tiny) return; // of another suite
+    tiny = std::make_unique<support::TinyRun>();
     ASSERT_EQ(tiny->built().code, 0) << tiny->built().output;
     const auto pretrained = tiny->train("base", {"train.steps=40", "train.validate_every=0"});
     ASSERT_EQ(pretrained.code, 0) << pretrained.output;
     const auto extended = extend("longer", {});
     ASSERT_EQ(extended.code, 0) << extended.output;
+    longer = support::state_hash(extended.output);
   }
-  static void TearDownTestSuite() { delete tiny; }
 
   static std::filesystem::path at(const std::string &name) { return tiny->at(name); }
   static Words extend_words(const std::string &directory, const Words &more) {
@@ -56,6 +60,16 @@ protected:
                      "/input/sft/samples\"]"} +
            more;
   }
+  static Words reward_words(const std::string &directory, const Words &more) {
+    return Words{support::hadal(),
+                 "run",
+                 std::string(HADAL_SOURCE_DIR) + "/input/reward/tiny.toml",
+                 "run.directory=" + directory,
+                 "run.init_from=longer",
+                 "pairs.source.0.paths=[\"" + std::string(HADAL_SOURCE_DIR) +
+                     "/input/reward/samples\"]"} +
+           more;
+  }
   static support::Outcome extend(const std::string &directory, const Words &more) {
     return support::run(extend_words(directory, more), tiny->folder());
   }
@@ -73,8 +87,10 @@ protected:
     return values;
   }
 
-  static support::TinyRun *tiny;
+  static std::unique_ptr<support::TinyRun> tiny;
+  static std::string longer; // state hash
 };
-inline support::TinyRun *Chain::tiny = nullptr;
+inline std::unique_ptr<support::TinyRun> Chain::tiny;
+inline std::string Chain::longer;
 
 } // namespace phases

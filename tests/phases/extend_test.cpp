@@ -22,9 +22,7 @@ TEST_F(Extend, GoesOnFromTheWeightsAlone) {
 }
 
 TEST_F(Extend, RestartIsBitForBitAndSoIsAnotherLayout) {
-  const auto whole = extend("whole", {});
-  ASSERT_EQ(whole.code, 0) << whole.output;
-  const std::string hash = support::state_hash(whole.output);
+  const std::string hash = longer;
   ASSERT_EQ(hash.size(), 32U);
   ASSERT_EQ(extend("halves", {"train.steps=4"}).code, 0);
   const auto rest = extend("halves", {});

@@ -12,14 +12,7 @@ using phases::operator+;
 class Reward : public phases::Chain {
 protected:
   static support::Outcome reward(const std::string &directory, const Words &more, int ranks = 1) {
-    const Words words = Words{support::hadal(),
-                              "run",
-                              std::string(HADAL_SOURCE_DIR) + "/input/reward/tiny.toml",
-                              "run.directory=" + directory,
-                              "run.init_from=longer",
-                              "pairs.source.0.paths=[\"" + std::string(HADAL_SOURCE_DIR) +
-                                  "/input/reward/samples\"]"} +
-                        more;
+    const Words words = reward_words(directory, more);
     return support::run(ranks == 1 ? words : support::mpirun(ranks, words), tiny->folder());
   }
 };

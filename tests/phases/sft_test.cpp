@@ -10,32 +10,32 @@ using phases::operator+;
 class Sft : public phases::Chain {};
 
 TEST_F(Sft, LearnsWhatTheAssistantSays) {
-  const auto outcome = sft("tuned", {"train.validate_every=5", "train.epochs=4"});
+  const auto outcome = sft("sft_tuned", {"train.validate_every=5", "train.epochs=4"});
   ASSERT_EQ(outcome.code, 0) << outcome.output;
   EXPECT_TRUE(holds(outcome.output, "4 epoch(s): ")) << outcome.output;
-  const auto held_out = numbers("tuned", "validation_loss");
+  const auto held_out = numbers("sft_tuned", "validation_loss");
   ASSERT_GE(held_out.size(), 2U);
   EXPECT_LT(held_out.back(), 0.8 * held_out.front());
-  const auto rate = numbers("tuned", "learning_rate");
+  const auto rate = numbers("sft_tuned", "learning_rate");
   EXPECT_LE(rate.back(), 2.5e-4) << "the cosine ends with the run";
   EXPECT_GT(*std::max_element(rate.begin(), rate.end()), 9e-4);
 }
 
 TEST_F(Sft, RestartIsBitForBitAndSoIsAnotherLayout) {
   const Words few = {"train.epochs=0", "train.steps=8", "rate.whole_run=false"};
-  const auto whole = sft("whole", few);
+  const auto whole = sft("sft_whole", few);
   ASSERT_EQ(whole.code, 0) << whole.output;
   const std::string hash = support::state_hash(whole.output);
   ASSERT_EQ(hash.size(), 32U);
-  ASSERT_EQ(sft("halves", few + Words{"train.steps=3"}).code, 0);
+  ASSERT_EQ(sft("sft_halves", few + Words{"train.steps=3"}).code, 0);
   std::filesystem::rename(at("longer"), at("elsewhere")); // a run that goes on needs it no more
-  const auto rest = sft("halves", few);
+  const auto rest = sft("sft_halves", few);
   std::filesystem::rename(at("elsewhere"), at("longer"));
   EXPECT_TRUE(holds(rest.output, "restart from")) << rest.output;
   EXPECT_EQ(support::state_hash(rest.output), hash) << rest.output;
   if (!HADAL_MPI) GTEST_SKIP() << "no MPI";
   const auto four = support::run(
-      support::mpirun(4, sft_words("four", few + Words{"parallel.dp=4", "parallel.ep=2"})),
+      support::mpirun(4, sft_words("sft_four", few + Words{"parallel.dp=4", "parallel.ep=2"})),
       tiny->folder());
   EXPECT_EQ(four.code, 0) << four.output;
   EXPECT_EQ(support::state_hash(four.output), hash) << four.output;

@@ -142,7 +142,9 @@ distil::Harvest from_url(const distil::Options &o, const reward::Rules &rules) {
 int run_distil(const DistilArguments &a) {
   deck::Deck deck = open_deck(a.deck, a.overrides);
   const distil::Options options = distil::read_options(deck);
-  const reward::Rules rules(reward::read_options(deck));
+  const reward::Options rewards = reward::read_options(deck);
+  reward::require_plain(rewards, deck.path());
+  const reward::Rules rules(rewards);
   deck.finish();
   if (a.explain) {
     fmt::print("{}", deck.explain());

@@ -40,9 +40,17 @@ std::vector<double> advantages(std::span<const double> rewards, std::int64_t gro
 }
 
 double flat_groups(std::span<const double> rewards, std::int64_t group) {
-  const std::size_t groups = rewards.size() / static_cast<std::size_t>(group);
+  return flat_groups(rewards, {}, group);
+}
+
+double flat_groups(std::span<const double> rewards, std::span<Steps *const> steps,
+                   std::int64_t group) {
+  const auto size = static_cast<std::size_t>(group);
+  const std::size_t groups = rewards.size() / size;
   std::size_t found = 0;
-  for (std::size_t g = 0; g < groups; ++g) found += flat(group_of(rewards, group, g)) ? 1 : 0;
+  for (std::size_t g = 0; g < groups; ++g)
+    found += flat(group_of(rewards, group, g)) &&
+             (steps.empty() || flat_steps(steps.subspan(g * size, size)));
   return static_cast<double>(found) / static_cast<double>(groups);
 }
 

@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "train/grpo/options.hpp"
+#include "train/grpo/steps.hpp"
 
 namespace train::grpo {
 
@@ -15,6 +15,9 @@ namespace train::grpo {
 std::vector<double> advantages(std::span<const double> rewards, std::int64_t group, Spread spread);
 // Share of the groups whose rewards are all equal: nothing is learnt from them.
 double flat_groups(std::span<const double> rewards, std::int64_t group);
+// The same where answers have rewarded steps besides.
+double flat_groups(std::span<const double> rewards, std::span<Steps *const> steps,
+                   std::int64_t group);
 // Weight of each token of an answer of so many tokens in the loss of a step of `answers` answers with `tokens` tokens in all.
 double token_weight(const Options &options, std::int64_t answer, std::int64_t answers,
                     std::int64_t tokens);

@@ -52,9 +52,9 @@ data::Sample Answers::sample(std::int64_t index) const {
   const Answered &a = answers.at(static_cast<std::size_t>(index));
   const auto length = static_cast<std::size_t>(options_.batch.sequence) + 1,
              prompt = a.problem->prompt.size();
-  const std::int64_t step = index / options_.batch.global_batch * options_.batch.global_batch;
+  const std::int64_t begin = index / options_.batch.global_batch * options_.batch.global_batch;
   std::int64_t tokens = 0;
-  for (std::int64_t i = step; i < step + options_.batch.global_batch; ++i)
+  for (std::int64_t i = begin; i < begin + options_.batch.global_batch; ++i)
     tokens += static_cast<std::int64_t>(answers[static_cast<std::size_t>(i)].tokens.size());
   data::Sample s;
   s.tokens = a.problem->prompt;
@@ -68,10 +68,13 @@ data::Sample Answers::sample(std::int64_t index) const {
     values->assign(length, 0.0F);
   const double weight = token_weight(options_.grpo, static_cast<std::int64_t>(a.tokens.size()),
                                      options_.batch.global_batch, tokens);
+  auto step = a.steps.begin();
   for (std::size_t i = 0; i < a.tokens.size(); ++i) {
+    if (step != a.steps.end() && i >= step->end) ++step;
+    const double of_step = step != a.steps.end() ? step->advantage : 0.0;
     s.trained[prompt + i] = 1;
     s.old_logp[prompt + i] = a.logp[i];
-    s.advantage[prompt + i] = static_cast<float>(a.advantage);
+    s.advantage[prompt + i] = static_cast<float>(a.advantage + of_step);
     s.weight[prompt + i] = static_cast<float>(weight);
     if (!a.ref_logp.empty()) s.ref_logp[prompt + i] = a.ref_logp[i];
   }

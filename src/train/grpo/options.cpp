@@ -18,6 +18,14 @@ Options read_options(deck::Deck &deck) {
   return o;
 }
 
+void check_steps(const deck::Deck &deck, const Options &o, const reward::Options &rewards) {
+  if (reward::with(rewards, reward::Per::step).rules.empty()) return;
+  if (o.ratio == Options::Ratio::sequence)
+    deck.fail("grpo", "ratio", "E358",
+              "rules judge steps, so tokens have advantages of their own: take ratio = \"token\"");
+  if (o.step_end.empty()) deck.fail("grpo", "step_end", "E358", "a step must end with something");
+}
+
 std::vector<std::pair<std::string, std::vector<deck::KeyInfo>>> declared_keys() {
   return {{"grpo", deck::declare<Options>("grpo")},
           {"grpo.source", deck::declare<PromptSource>("grpo.source")}};

@@ -6,9 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "arch/dims.hpp"
 #include "data/chat_template.hpp"
 #include "deck/deck.hpp"
 #include "layers/policy/policy.hpp"
+#include "reward/options.hpp"
 
 namespace train::grpo {
 
@@ -31,6 +33,13 @@ struct PromptSource {
   }
 };
 
+// What a rule of kind "model" names, once it was looked at (train/grpo/models.hpp).
+struct RewardModel {
+  std::string given, directory, hash; // as the deck says it; the step that was found, its state
+  arch::Dims dims;
+  std::int64_t longest = 0; // tokens of a conversation
+};
+
 struct Options {
   using Ratio = layers::policy::Ratio;
   data::chat::Form form = data::chat::Form::corrected;
@@ -42,6 +51,8 @@ struct Options {
   Mean mean = Mean::answer;
   Attention attention = Attention::exact;
   std::vector<std::string> stop;
+  std::string step_end;
+  std::vector<RewardModel> models; // not of the deck
 
   template <class R> void keys(R &r) {
     r.template choice<data::chat::Form>(
@@ -59,6 +70,8 @@ struct Options {
     r.key(top_p, "top_p", 1.0, 0.01, 1.0, "",
           "of the sampling; below 1 the ratio is of other probabilities than were sampled from");
     r.key(stop, "stop", "texts behind which an answer ends, beside the end of its turn");
+    r.key(step_end, "step_end", "\n",
+          "text that ends a step, where rules judge steps (per = \"step\")");
     r.template choice<Ratio>(ratio, "ratio", Ratio::sequence,
                              {{"sequence", Ratio::sequence}, {"token", Ratio::token}},
                              "of probabilities now and when sampled: of whole answers, as the "
@@ -93,6 +106,8 @@ struct Options {
 };
 
 Options read_options(deck::Deck &deck);
+// E358: rules for steps need ratio = "token", and an end.
+void check_steps(const deck::Deck &deck, const Options &options, const reward::Options &rewards);
 std::vector<std::pair<std::string, std::vector<deck::KeyInfo>>> declared_keys();
 
 } // namespace train::grpo

@@ -2,7 +2,6 @@
 #include "train/grpo/rollouts.hpp"
 
 #include <algorithm>
-#include <cstring>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -13,62 +12,10 @@
 #include "base/log.hpp"
 #include "infer/engine.hpp"
 #include "train/grpo/advantages.hpp"
+#include "train/grpo/judges.hpp"
 
 namespace train::grpo {
 namespace {
-
-// Rewards of answers, each group by one rank, then told to all.
-class Judges {
-public:
-  Judges(const reward::Options &options, const Ranks &ranks) : ranks_(ranks), rules_(options) {}
-  const reward::Rules &rules() const { return rules_; }
-
-  void judge(std::vector<Answered> &answers, std::int64_t group) const {
-    const auto size = static_cast<std::size_t>(group);
-    std::vector<reward::Item> items;
-    std::vector<std::size_t> mine;
-    for (std::size_t i = 0; i < answers.size(); ++i) {
-      if (i / size % static_cast<std::size_t>(ranks_.world().size()) !=
-          static_cast<std::size_t>(ranks_.world().rank()))
-        continue;
-      const Answered &a = answers[i];
-      mine.push_back(i);
-      items.push_back({&a.problem->fields, a.problem->place, a.text, a.tokens, a.ended,
-                       static_cast<std::int64_t>(i / size)});
-    }
-    const auto scores = rules_.score(items);
-    std::string text;
-    for (std::size_t k = 0; k < mine.size(); ++k) {
-      append(text, static_cast<double>(mine[k]));
-      append(text, scores[k].total);
-      append(text, scores[k].correct ? 1.0 : 0.0);
-      for (const double part : scores[k].parts) append(text, part);
-    }
-    for (const std::string &told : ranks_.world().all_gather_text(text, {"rewards"}))
-      read(told, answers);
-  }
-
-private:
-  static void append(std::string &text, double value) {
-    char bytes[sizeof(double)];
-    std::memcpy(bytes, &value, sizeof(double));
-    text.append(bytes, sizeof(double));
-  }
-  void read(const std::string &text, std::vector<Answered> &answers) const {
-    const std::size_t width = 3 + rules_.rules().size();
-    std::vector<double> values(text.size() / sizeof(double));
-    std::memcpy(values.data(), text.data(), values.size() * sizeof(double));
-    for (std::size_t at = 0; at + width <= values.size(); at += width) {
-      Answered &a = answers[static_cast<std::size_t>(values[at])];
-      a.reward = values[at + 1], a.correct = values[at + 2] > 0;
-      a.parts.assign(values.begin() + static_cast<std::ptrdiff_t>(at) + 3,
-                     values.begin() + static_cast<std::ptrdiff_t>(at + width));
-    }
-  }
-
-  const Ranks &ranks_;
-  reward::Rules rules_;
-};
 
 infer::Group group_of(const train::Options &o, const Ranks &ranks) {
   std::vector<infer::Stage> stages;
@@ -90,14 +37,11 @@ infer::EngineOptions engine_options(const train::Options &o, int vocabulary) {
 template <class A> class Rollouts final : public Rounds<A> {
 public:
   Rollouts(const train::Options &options, const Ranks &ranks, Answers &answers)
-      : o_(options), ranks_(ranks), answers_(answers), judges_(options.reward, ranks),
+      : o_(options), ranks_(ranks), answers_(answers), judges_(o_, ranks, answers),
         group_(group_of(options, ranks)),
         engine_options_(engine_options(options, answers.vocabulary())),
         arena_("train::grpo",
-               infer::Engine<A>::arena_bytes(options.dims, engine_options_, group_)) {
-    if (ranks.first()) judges_.rules().check_machine();
-    for (const Problem &p : answers.prompts.all()) judges_.rules().check_problem(p.fields, p.place);
-  }
+               infer::Engine<A>::arena_bytes(options.dims, engine_options_, group_)) {}
 
   void begin(Trainer<A> &trainer) override {
     if (o_.grpo.beta > 0) reference_ = trainer.copy_of_weights();
@@ -111,7 +55,7 @@ public:
     const base::Stopwatch watch;
     ask(trainer, round);
     seconds_ = watch.seconds();
-    judges_.judge(answers_.answers, o_.grpo.group);
+    judges_.judge(answers_.answers);
     weigh();
     if (o_.grpo.beta > 0) refer(trainer);
     write_samples(round);
@@ -125,7 +69,7 @@ public:
     std::vector<std::string> names = {
         "reward",          "reward_std",         "correct", "answer_tokens", "ended", "flat_groups",
         "rollout_seconds", "rollout_difference", "entropy", "clip_share",    "kl",    "ratio"};
-    for (const auto &rule : judges_.rules().rules()) names.push_back("reward_" + rule.name);
+    for (const auto &rule : o_.reward.rules) names.push_back("reward_" + rule.name);
     return names;
   }
   std::vector<std::string> units() const override {
@@ -203,11 +147,13 @@ private:
 
   void weigh() {
     auto &all = answers_.answers;
-    std::vector<double> rewards;
-    for (const Answered &a : all) rewards.push_back(a.reward);
-    const auto advantage = advantages(rewards, o_.grpo.group, o_.grpo.spread);
+    std::vector<double> outcomes;
+    std::vector<Steps *> steps;
+    for (Answered &a : all) outcomes.push_back(a.outcome), steps.push_back(&a.steps);
+    const auto advantage = advantages(outcomes, o_.grpo.group, o_.grpo.spread);
+    weigh_steps(steps, o_.grpo.group, o_.grpo.spread);
     double sum = 0, squares = 0, correct = 0, tokens = 0, ended = 0;
-    parts_.assign(judges_.rules().rules().size(), 0.0);
+    parts_.assign(o_.reward.rules.size(), 0.0);
     const auto n = static_cast<double>(all.size());
     for (std::size_t i = 0; i < all.size(); ++i) {
       all[i].advantage = advantage[i];
@@ -215,10 +161,10 @@ private:
       tokens += static_cast<double>(all[i].tokens.size());
       for (std::size_t k = 0; k < parts_.size(); ++k) parts_[k] += all[i].parts[k] / n;
     }
-    for (const double r : rewards) squares += (r - sum / n) * (r - sum / n);
+    for (const Answered &a : all) squares += (a.reward - sum / n) * (a.reward - sum / n);
     mean_ = {sum / n,     std::sqrt(squares / n),
              correct / n, tokens / n,
-             ended / n,   flat_groups(rewards, o_.grpo.group)};
+             ended / n,   flat_groups(outcomes, steps, o_.grpo.group)};
   }
 
   // Log-probabilities under the weights that the run started from, of the answers that this rank's pipeline will train on.
@@ -246,7 +192,7 @@ private:
     std::error_code error; // told by the write
     std::filesystem::create_directories(folder, error);
     std::string text;
-    const auto &rules = judges_.rules().rules();
+    const auto &rules = o_.reward.rules;
     for (const Answered &a : answers_.answers) {
       nlohmann::ordered_json parts;
       for (std::size_t k = 0; k < rules.size(); ++k) parts[rules[k].name] = a.parts[k];
@@ -258,6 +204,9 @@ private:
                                      {"reward", a.reward},
                                      {"advantage", a.advantage},
                                      {"parts", parts}};
+      for (const Step &step : a.steps)
+        line["steps"].push_back(
+            {{"end", step.end}, {"reward", step.reward}, {"advantage", step.advantage}});
       text += line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
     }
     base::write_file_atomic(folder / fmt::format("round-{:06}.jsonl", round), text,
@@ -267,7 +216,7 @@ private:
   const train::Options o_;
   const Ranks &ranks_;
   Answers &answers_;
-  Judges judges_;
+  Judges<A> judges_;
   infer::Group group_;
   infer::EngineOptions engine_options_;
   tensor::Arena arena_;

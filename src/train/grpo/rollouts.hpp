@@ -12,6 +12,7 @@
 #include "data/samples.hpp"
 #include "reward/rules.hpp"
 #include "train/grpo/prompts.hpp"
+#include "train/grpo/steps.hpp"
 #include "train/rounds.hpp"
 
 namespace train::grpo {
@@ -22,7 +23,9 @@ struct Answered {
   std::vector<float> logp;
   std::string text;
   bool ended = false;
-  double reward = 0, advantage = 0;
+  double outcome = 0;               // of the rules for whole answers
+  double reward = 0, advantage = 0; // told: outcome and mean of the steps; of the outcome
+  Steps steps;                      // where rules judge them
   bool correct = false;
   std::vector<double> parts;
   std::vector<float> ref_logp; // of the answers that this rank trains on, with beta > 0

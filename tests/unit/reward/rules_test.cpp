@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "reward/columns.hpp"
+#include "reward/show.hpp"
 #include "tests/unit/reward/tools.hpp"
 
 namespace {
@@ -51,6 +52,42 @@ TEST(Rules, Format) {
                   "x <think>a</think><answer>7</answer>"),
             1);
   EXPECT_EQ(value(rule("format", tags), "{}", "\xff\xfe"), 0) << "bytes that are no text";
+}
+
+// What a reward model is shown, and rules for steps.
+TEST(Rules, AModelIsShownFields) {
+  const data::Json problem = data::Json::parse(R"({"prompt": "1 + 1?", "truth": 2})");
+  reward::RuleOptions shows;
+  shows.name = "r", shows.show = "{{prompt}}\nReference: {{ truth }}.";
+  EXPECT_EQ(reward::shown(shows, problem, "p"), "1 + 1?\nReference: 2.");
+  shows.show = "{{answer}}";
+  expect_error([&] { reward::shown(shows, problem, "p"); }, "E333", "answer");
+  const auto refused = [](const std::string &show, const std::string &text) {
+    expect_error([&] { options(rule("model", "model = \"m\"\nshow = '" + show + "'")); }, "E331",
+                 text);
+  };
+  refused("{{prompt", "without }}");
+  refused("{{ }}", "name");
+  refused("all the same", "no {{field}}");
+  const Rules rules(options(rule("model", "model = \"m\"\nshow = '{{missing}}'")));
+  expect_error([&] { rules.check_problem(problem, "p:1"); }, "E333", "missing");
+}
+
+TEST(Rules, OfStepsAndOfAnswers) {
+  const auto all = options(rule("math") + rule("exact", "per = \"step\"", "s"));
+  ASSERT_EQ(reward::with(all, reward::Per::step).rules.size(), 1U);
+  EXPECT_EQ(reward::with(all, reward::Per::step).rules[0].name, "s");
+  EXPECT_EQ(reward::with(all, reward::Per::answer).rules[0].name, "r");
+  expect_error([&] { reward::require_plain(all, "deck"); }, "E359", "[[reward]] s");
+  const auto asks = options(rule("model", "model = \"m\""));
+  expect_error([&] { reward::require_plain(asks, "deck"); }, "E334", "phase grpo only");
+  expect_error([] { options(rule("vote", "per = \"step\"")); }, "E331", "whole answers");
+  expect_error(
+      [] {
+        options(rule("math") +
+                rule("length", "per = \"step\"\nlimit = 9\nonly_correct = true", "s"));
+      },
+      "E331", "No rule says what is correct");
 }
 
 TEST(Rules, APatternThatTakesForEver) {
