@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Groups of answers: rewards rise, rollouts have the trainer's probabilities, rounds can be stopped at their borders and shared by ranks.
+#include "base/hash.hpp"
 #include "tests/phases/chain.hpp"
 
 namespace {
@@ -11,7 +12,7 @@ class Grpo : public phases::Chain {
 protected:
   static void SetUpTestSuite() {
     phases::Chain::SetUpTestSuite();
-    const auto tuned = sft("tuned", {"train.validate_every=0", "train.epochs=6"});
+    const auto tuned = sft("tuned", {"train.validate_every=0", "train.epochs=8"});
     ASSERT_EQ(tuned.code, 0) << tuned.output;
     const auto judge =
         support::run(reward_words("model", {"train.epochs=0", "train.steps=2",
@@ -139,6 +140,16 @@ TEST_F(Grpo, WrongUse) {
   expect_told(judged("none", {"reward.2.model=tuned"}), 5, "E354");
   expect_told(judged("none", {"reward.2.model=nowhere"}), 5, "E210");
   expect_told(judged("none", {"grpo.form=original"}), 5, "E356");
+  // The same model with another tokenizer.
+  std::filesystem::copy(at("model"), at("other_model"), std::filesystem::copy_options::recursive);
+  const auto manifest = at("other_model/checkpoints/step-00000002/manifest.json");
+  std::string text = support::read_text(manifest);
+  const auto hash = text.find("\"tokenizer\": \"");
+  ASSERT_NE(hash, std::string::npos) << text;
+  text[hash + 14] = text[hash + 14] == '0' ? '1' : '0';
+  support::write_text(manifest, text);
+  support::write_text(manifest.parent_path() / "DONE", base::hash128(text).hex() + "\n");
+  expect_told(judged("none", {"reward.2.model=other_model"}), 5, "E355");
   expect_told(judged("none", {"reward.3.show=\"{{prompt}}" + std::string(600, '.') + "\""}), 6,
               "E357");
   expect_told(judged("none", {"reward.3.show=\"{{solution}}\""}), 6, "E333");
