@@ -61,10 +61,11 @@ def story(draw, sentences):
 
 
 def recall_long(draw):
-    """Sentences with numbers among them, all asked for at the end; how far back they stand is anything up to a thousand tokens."""
-    values = {name: number(draw) for name in draw.sample(NAMES, draw.randint(4, 14))}
-    sentences = draw.randint(4, 80)
-    events = [(draw.random(), told(*item)) for item in values.items()]
+    """Sentences with numbers among them, first and last places more often than others, all asked for at the end: how far back they
+    stand is anything up to a thousand tokens."""
+    values = {name: number(draw) for name in draw.sample(NAMES, draw.randint(4, 10))}
+    sentences = max(draw.randint(4, 90), draw.randint(4, 90))
+    events = [(draw.betavariate(0.5, 0.5), told(*item)) for item in values.items()]
     events += [((i + 0.5) / sentences, sentence(draw)) for i in range(sentences)]
     asked = [told(*item) for item in draw.sample(list(values.items()), len(values))]
     return " ".join([line for _, line in sorted(events)] + asked)
@@ -135,7 +136,7 @@ class Problem:
         if self.easy:
             return f"{self.text()} = {self.value()}."
         a, b, c, d = self.terms
-        return f"{a * b} + {c * d} = {self.value()}."
+        return f"{a} * {b} = {a * b}, {c} * {d} = {c * d}, {a * b} + {c * d} = {self.value()}."
 
     def words(self):
         if self.easy:
