@@ -21,6 +21,9 @@ struct Sample {
   std::int32_t pairs = 0; // of chosen and rejected answers (PairSampler); 0: none
   // Of each token, where answers were sampled and rewarded: log-probabilities when sampled and under the reference, advantage, weight.
   std::vector<float> old_logp, ref_logp, advantage, weight;
+  // The same where a teacher is followed: its most likely tokens and their log-probabilities, equally many of each token.
+  std::vector<std::int32_t> teacher_ids;
+  std::vector<float> teacher_logp;
   bool operator==(const Sample &) const = default;
 };
 

@@ -109,6 +109,13 @@ public:
                           const MicroBatch &batch, Mat<A> x_TD, Mat<A> y_TD, bool entropy = false);
   std::vector<float> rewards(Context &ctx, tensor::Arena &visitors, const Weights<A> &w,
                              const MicroBatch &batch, Mat<A> x_TD, Mat<A> y_TD);
+  // As log_probabilities, what a teacher tells of each row: its K most likely tokens at a temperature, [rows, K] (layers/distil).
+  struct Taught {
+    std::vector<std::int32_t> id_TK;
+    std::vector<float> logp_TK;
+  };
+  Taught teach(Context &ctx, tensor::Arena &visitors, const Weights<A> &w, const MicroBatch &batch,
+               float temperature, Index K);
   // Normalised hidden states of the main model [T, D] (input of the head), in the caller's scope.
   Mat<A> hidden(Context &ctx, const Weights<A> &w, const Stream &stream);
 

@@ -81,7 +81,7 @@ MicroLoss Stage<A>::evaluate(Context &ctx, Arena &visitors, const Weights<A> &w,
 }
 
 namespace {
-std::vector<float> to_host(Context &ctx, Vec<float> values) {
+template <class T> std::vector<T> to_host(Context &ctx, Vec<T> values) {
   const auto host = Kokkos::create_mirror_view(values);
   Kokkos::deep_copy(ctx.exec, host, values);
   tensor::fence(ctx, "model::stage::to_host"); // reason: the host reads them
@@ -120,6 +120,20 @@ std::vector<float> Stage<A>::rewards(Context &ctx, Arena &visitors, const Weight
 }
 
 template <class A>
+typename Stage<A>::Taught Stage<A>::teach(Context &ctx, Arena &visitors, const Weights<A> &w,
+                                          const MicroBatch &batch, float temperature, Index K) {
+  HADAL_CHECK(part_.embedding && part_.head, "a part of a model cannot teach");
+  Arena::Scope scope(ctx.arena);
+  const Mat<A> n = pass(ctx, visitors, w, batch.main, {}, {});
+  const auto T = static_cast<Index>(n.extent(0));
+  const auto id_TK = ctx.arena.template mat<std::int32_t>(T, K);
+  const auto logp_TK = ctx.arena.template mat<float>(T, K);
+  distil::most_likely(ctx, temperature, Mat<const A>(n), w.head_WD, id_TK, logp_TK);
+  return {to_host(ctx, Vec<std::int32_t>(id_TK.data(), T * K)),
+          to_host(ctx, Vec<float>(logp_TK.data(), T * K))};
+}
+
+template <class A>
 MicroLoss Stage<A>::forward(Context &ctx, const Weights<A> &w, const MicroBatch &batch) {
   Arena::Scope scope(ctx.arena);
   Tape<A> tape;
@@ -138,6 +152,8 @@ MicroLoss Stage<A>::forward(Context &ctx, const Weights<A> &w, const MicroBatch 
       Context &, Arena &, const Weights<A> &, const MicroBatch &, Mat<A>, Mat<A>, bool);           \
   template std::vector<float> Stage<A>::rewards(Context &, Arena &, const Weights<A> &,            \
                                                 const MicroBatch &, Mat<A>, Mat<A>);               \
+  template typename Stage<A>::Taught Stage<A>::teach(Context &, Arena &, const Weights<A> &,       \
+                                                     const MicroBatch &, float, Index);            \
   template MicroLoss Stage<A>::forward(Context &, const Weights<A> &, const MicroBatch &);
 HADAL_INSTANTIATE(float)
 HADAL_INSTANTIATE(bf16)

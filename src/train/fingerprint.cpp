@@ -57,6 +57,13 @@ std::string seen_by(const grpo::Options &o, const reward::RuleOptions &rule) {
   return text;
 }
 
+void add_teacher(arch::Fingerprint &f, const distil::TeacherOptions &o) {
+  f.set("teacher.state", o.hash);
+  f.set("teacher.top_k", std::to_string(o.top_k));
+  f.set("teacher.temperature", arch::fingerprint_text(o.temperature));
+  f.set("teacher.weight", arch::fingerprint_text(o.weight));
+}
+
 // What has no effect is left out, as in the model's part.
 void add_training(arch::Fingerprint &f, const Options &o) {
   f.set("loss.mean", "all targets of a step, each depth apart");
@@ -76,6 +83,7 @@ void add_training(arch::Fingerprint &f, const Options &o) {
     f.set("data.mask_documents", o.data.mask_documents ? "true" : "false");
     f.set("data.fim_rate", arch::fingerprint_text(o.data.fim_rate));
   }
+  if (o.teacher.on()) add_teacher(f, o.teacher);
   if (o.dims.moe() || o.dims.mtp_depth > 0) add_balance(f, o);
   if (o.dims.mtp_depth > 0) add_mtp(f, o);
 }
@@ -116,6 +124,7 @@ std::vector<std::string> fingerprint_names() {
   add_training(training, all);
   add_conversations(training, {});
   add_policy(training, {});
+  add_teacher(training, {});
   training.set("loss.pairs", "");
   training.set("grpo.rewards", "");
   training.set("mtp.train", "false");

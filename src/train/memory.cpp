@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/text.hpp"
+#include "train/distil/teacher.hpp"
 #include "train/exchange.hpp"
 #include "train/grpo/models.hpp"
 #include "train/grpo/rollouts.hpp"
@@ -39,6 +40,7 @@ Memory planned_memory(const Options &o, const Ranks &ranks, const model::Layout 
     m.rollouts = grpo::rollout_bytes<A>(o, ranks) + grpo::model_bytes<A>(o, ranks);
     if (o.grpo.beta > 0) m.rollouts += m.weights + m.copies;
   }
+  if (o.teacher.on()) m.teacher = distil::teacher_bytes<A>(o, ranks);
   m.snapshot = sizeof(float) * owned + m.moments + m.average;
   return m;
 }

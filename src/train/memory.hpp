@@ -18,10 +18,11 @@ struct Memory {
   std::size_t activations = 0, scratch = 0;
   std::size_t rollouts =
       0; // grpo: cache and scratch of the engine, weights of the reference, reward models
+  std::size_t teacher = 0;  // its weights and scratch
   std::size_t snapshot = 0; // host copy of the owned pieces, from which a checkpoint is written
   std::size_t training() const {
     return weights + copies + moments + average + gradients + exchange + activations + scratch +
-           rollouts;
+           rollouts + teacher;
   }
   std::size_t total() const { return training() + snapshot; }
 };

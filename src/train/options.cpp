@@ -150,6 +150,21 @@ void check_phase(const deck::Deck &deck, const Options &o) {
                           yarn.original, yarn.factor * static_cast<double>(yarn.original)));
 }
 
+void check_teacher(const deck::Deck &deck, const Options &o) {
+  if (!o.teacher.on()) return;
+  if (o.run.phase == Phase::reward || o.run.phase == Phase::grpo)
+    deck.fail("teacher", "checkpoint", "E390",
+              fmt::format("phase {} follows no teacher; phases pretrain, extend and sft can",
+                          name_of(o.run.phase)));
+  if (o.parallel.pp > 1)
+    deck.fail("parallel", "pp", "E391",
+              "a teacher is whole on each pipeline rank's place: with [teacher] share the work by "
+              "dp and ep");
+  if (o.teacher.top_k > o.dims.vocabulary)
+    deck.fail("teacher", "top_k", "E390",
+              fmt::format("the vocabulary has {} tokens", o.dims.vocabulary));
+}
+
 void check_trace(const deck::Deck &deck, const Options &o) {
   const auto &steps = o.run.trace_steps;
   if (steps.size() != 2 || steps[0] > steps[1])
@@ -186,6 +201,11 @@ const char *name_of(Phase phase) {
 model::Objective Options::objective() const {
   model::Objective o;
   if (run.phase == Phase::reward) o.goal = model::Goal::reward;
+  if (teacher.on()) {
+    o.goal = model::Goal::distil;
+    o.distil = {teacher.weight, teacher.temperature};
+    o.teacher = teacher.top_k;
+  }
   if (run.phase != Phase::grpo) return o;
   o.goal = model::Goal::policy;
   o.policy = {grpo.ratio, grpo.clip_low, grpo.clip_high, grpo.beta};
@@ -219,6 +239,12 @@ Options read_options(deck::Deck &deck) {
   o.dims = arch::read_dims(deck);
   deck.read_table("mtp", o.mtp);
   read_sources(deck, o);
+  if (deck.has("teacher")) {
+    deck.read_table("teacher", o.teacher);
+    if (!o.teacher.on())
+      deck.fail("teacher", "checkpoint", "E390",
+                "name a step directory or a run directory, or leave the table out");
+  }
   deck.read_table("batch", o.batch);
   deck.read_table("precision", o.precision);
   deck.read_table("recompute", o.recompute);
@@ -235,6 +261,7 @@ Options read_options(deck::Deck &deck) {
   check_batch(deck, o);
   check_schedule(deck, o);
   check_rest(deck, o);
+  check_teacher(deck, o);
   check_trace(deck, o);
   check_accepted(deck, o);
   if (o.run.directory.empty())
@@ -251,6 +278,7 @@ std::vector<std::pair<std::string, std::vector<deck::KeyInfo>>> declared_keys() 
     if (name == "mtp") keys.insert(keys.end(), more.begin(), more.end());
   all.emplace_back("data", deck::declare<data::Options>("data"));
   all.emplace_back("data.source", deck::declare<data::SourceOptions>("data.source"));
+  all.emplace_back("teacher", deck::declare<distil::TeacherOptions>("teacher"));
   all.emplace_back("batch", deck::declare<BatchTable>("batch"));
   all.emplace_back("precision", deck::declare<PrecisionTable>("precision"));
   all.emplace_back("recompute", deck::declare<arch::Recompute>("recompute"));

@@ -17,6 +17,7 @@
 #include "optim/schedule.hpp"
 #include "reward/options.hpp"
 #include "schedule/program.hpp"
+#include "train/distil/options.hpp"
 #include "train/grpo/options.hpp"
 
 namespace train {
@@ -199,6 +200,7 @@ struct Options {
   data::ChatOptions sft;
   data::PairOptions pairs;
   grpo::Options grpo;
+  distil::TeacherOptions teacher;
   reward::Options reward;
   optim::AdamwOptions optimizer;
   optim::RateOptions rate;

@@ -16,6 +16,7 @@
 #include "train/alike.hpp"
 #include "train/before.hpp"
 #include "train/continuing.hpp"
+#include "train/distil/teacher.hpp"
 #include "train/fingerprint.hpp"
 #include "train/grpo/models.hpp"
 #include "train/grpo/rollouts.hpp"
@@ -63,6 +64,10 @@ public:
     require_same_data(world, samples_.content_hash(), samples_.tokenizer_hash());
     make_writer();
     load();
+    if (o_.teacher.on()) {
+      teacher_ = std::make_unique<distil::Teacher<A>>(o_, ranks_, samples_.tokenizer_hash());
+      trainer_.set_teacher([this](auto &samples) { teacher_->tell(samples); });
+    }
     if (launch_.examiner)
       launch_.examiner->begin(
           {o_, ranks_, samples_.tokenizer(), companions_, state_.counters.step});
@@ -85,8 +90,8 @@ public:
       const StepReport report = trainer_.step();
       traced_.end();
       Row row = row_of(o_, c, report, watch.seconds(), speed_);
-      row.more = rounds_ ? rounds_->values(report) : values_of(o_.run.phase, report);
-      row.remark = rounds_ ? rounds_->remark() : remark_of(o_.run.phase, report);
+      row.more = rounds_ ? rounds_->values(report) : values_of(o_, report);
+      row.remark = rounds_ ? rounds_->remark() : remark_of(o_, report);
       if (report.verdict != Verdict::good) reason = bad_step(report);
       if (reason.empty() && validation_due()) validate(row, c.step >= o_.train.steps);
       if (reason.empty() && launch_.examiner)
@@ -184,7 +189,7 @@ private:
   }
 
   MoreColumns more_columns() const {
-    return rounds_ ? MoreColumns{rounds_->columns(), rounds_->units()} : columns_of(o_.run.phase);
+    return rounds_ ? MoreColumns{rounds_->columns(), rounds_->units()} : columns_of(o_);
   }
 
   bool validation_due() const {
@@ -349,6 +354,7 @@ private:
   State state_;
   Trainer<A> trainer_;
   TracedSteps traced_{o_, ranks_, trainer_.flights()};
+  std::unique_ptr<distil::Teacher<A>> teacher_;
   std::unique_ptr<Rounds<A>> rounds_; // of a phase that makes its samples itself
   std::unique_ptr<checkpoint::Writer> writer_;
   std::map<std::int64_t, std::int64_t> roll_backs_;
@@ -363,7 +369,7 @@ private:
 
 int run(const Options &given, const Launch &launch, comm::Communicator &world) {
   meet(world, given.parallel.deadline, launch.resolved_deck);
-  const Options options = grpo::with_models(given, world);
+  const Options options = distil::with_teacher(grpo::with_models(given, world), world);
   if (options.precision.compute == Compute::bf16)
     return Run<numerics::bf16>(options, launch, world)();
   return Run<float>(options, launch, world)();

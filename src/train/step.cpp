@@ -22,7 +22,8 @@ Index largest(const model::Layout &layout) {
 }
 
 model::HostSample host(const data::Sample &s) {
-  return {s.tokens, s.segments, s.trained, s.old_logp, s.ref_logp, s.advantage, s.weight};
+  return {s.tokens,    s.segments, s.trained,     s.old_logp,    s.ref_logp,
+          s.advantage, s.weight,   s.teacher_ids, s.teacher_logp};
 }
 
 // What the loss of a step is divided by: targets, or pairs of answers.
@@ -30,6 +31,12 @@ std::vector<Index> divisors(const Options &o, const data::Sample &sample) {
   auto valid = model::valid_targets(host(sample), o.dims.mtp_depth);
   if (o.run.phase == Phase::reward) valid[0] = sample.pairs;
   return valid;
+}
+
+// A teacher is followed in training; held-out samples are measured without.
+model::Objective measured(const Options &o) {
+  const auto objective = o.objective();
+  return objective.goal == model::Goal::distil ? model::Objective() : objective;
 }
 
 std::vector<Gradients> gradients_of(const Options &o, const Ranks &ranks,
@@ -61,7 +68,7 @@ Trainer<A>::Trainer(const Options &options, const Ranks &ranks, State &state,
       exchange_(ranks, state.layout, state.ownership, gradients_),
       pipeline_(options, ranks, gradients_),
       buffers_(options.batch.micro_batch, options.batch.sequence, options.dims.mtp_depth,
-               options.objective()),
+               measured(options)),
       square_sum_(largest(state.layout)), global_norm_(options.dims),
       load_BE_("train::load", pipeline_.moe_blocks(), options.dims.experts) {
   pipeline_.flights().beside([this] { exchange_.progress(); });
@@ -161,6 +168,7 @@ void Trainer<A>::run_micro_batches(const std::vector<data::Sample> &samples, Ste
   scales.balance = static_cast<double>(per_micro) / static_cast<double>(report.samples);
   scales.alpha = options_.balance.alpha;
 
+  report.targets = valid[0];
   exchange_.begin_step();
   std::vector<model::HostSample> hosts;
   for (const auto &sample : samples) hosts.push_back(host(sample));
@@ -298,7 +306,8 @@ template <class A> StepReport Trainer<A>::step() {
       optim::batch_at(options_.batch.start, options_.batch.global_batch, options_.batch.ramp_tokens,
                       options_.step_unit(), c.tokens);
   StepReport report;
-  const auto samples = draw(count);
+  auto samples = draw(count);
+  if (teacher_) teacher_(samples);
   report.first_sample = c.cursor.next_sample - count, report.samples = count;
   report.rate = optim::rate_at(options_.rate, c.step, c.tokens);
   numerics::fill(ctx_, "train::step::clear_load", numerics::flat(load_BE_), std::int64_t{0});
@@ -339,8 +348,8 @@ Validation Trainer<A>::validate(const data::Samples &held_out, std::int64_t coun
   for (std::int64_t i = 0; i < n;) {
     const std::int64_t take = n - i >= per_micro ? per_micro : 1;
     if (take == 1 && per_micro != 1 && !single_)
-      single_ = std::make_unique<model::BatchBuffers>(1, options_.batch.sequence, 0,
-                                                      options_.objective());
+      single_ =
+          std::make_unique<model::BatchBuffers>(1, options_.batch.sequence, 0, measured(options_));
     std::vector<data::Sample> samples;
     std::vector<model::HostSample> views;
     for (std::int64_t j = 0; j < take; ++j) samples.push_back(held_out.validation(i + j));

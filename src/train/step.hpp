@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // One optimiser step on all ranks: batch, losses, gradients, norm, update, balance. All ranks call it together.
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -25,6 +26,7 @@ struct StepReport {
   Verdict verdict = Verdict::good;
   std::string where; // first value that is not finite: layer and tensor
   std::int64_t first_sample = 0, samples = 0;
+  std::int64_t targets = 0;          // that the loss is a mean over (reward: pairs)
   std::vector<std::int64_t> load_BE; // MoE blocks x experts, on the host
   std::vector<double> extra; // sums over the step that the objective adds (model::extra_names)
   double apart = 0;          // policy: greatest |log-probability now - when sampled|
@@ -50,6 +52,9 @@ public:
   // After State::initialise and State::read: owners hand out what layers read. On all ranks together, before the first step.
   void weights_changed();
 
+  // Who tells of this rank's samples of a step what a teacher would say, before they are trained on.
+  using Tell = std::function<void(std::vector<data::Sample> &)>;
+  void set_teacher(Tell teacher) { teacher_ = std::move(teacher); }
   // This rank's weights as they are read now, and a copy that stays.
   const model::Weights<A> &weights() const { return weights_; }
   struct Copy {
@@ -91,6 +96,7 @@ private:
   const Ranks &ranks_;
   State &state_;
   const data::SampleSource &source_;
+  Tell teacher_;
   tensor::Arena arena_;
   tensor::WorkCounter counter_;
   tensor::Context ctx_;

@@ -68,19 +68,24 @@ double share(const std::vector<double> &extra, std::size_t sum) {
   return extra.size() > sum && extra[0] > 0 ? extra[sum] / extra[0] : 0.0;
 }
 
-MoreColumns columns_of(Phase phase) {
-  if (phase != Phase::reward) return {};
+MoreColumns columns_of(const Options &o) {
+  if (o.teacher.on()) return {{"teacher_kl"}, {"nats a token"}};
+  if (o.run.phase != Phase::reward) return {};
   return {{"right", "margin", "validation_right"},
           {"share of pairs", "better less worse", "share of pairs"}};
 }
 
-std::vector<double> values_of(Phase phase, const StepReport &report) {
-  if (phase != Phase::reward) return {};
+std::vector<double> values_of(const Options &o, const StepReport &report) {
+  if (o.teacher.on())
+    return {report.extra[1] / static_cast<double>(std::max<std::int64_t>(1, report.targets))};
+  if (o.run.phase != Phase::reward) return {};
   return {share(report.extra, 1), share(report.extra, 2), std::numeric_limits<double>::quiet_NaN()};
 }
 
-std::string remark_of(Phase phase, const StepReport &report) {
-  return phase == Phase::reward ? fmt::format("right {:.1f} %", 100 * share(report.extra, 1)) : "";
+std::string remark_of(const Options &o, const StepReport &report) {
+  if (o.teacher.on()) return fmt::format("teacher {:.3f}", values_of(o, report)[0]);
+  if (o.run.phase != Phase::reward) return "";
+  return fmt::format("right {:.1f} %", 100 * share(report.extra, 1));
 }
 
 void write_loads(History &history, const Options &o, std::int64_t step, const StepReport &r) {

@@ -19,9 +19,9 @@ struct Speed {
 Row row_of(const Options &options, const Counters &counters, const StepReport &report,
            double seconds, const Speed &speed);
 // Columns of the phase, beside those of its rounds, and their values; NaN where there is none.
-MoreColumns columns_of(Phase phase);
-std::vector<double> values_of(Phase phase, const StepReport &report);
-std::string remark_of(Phase phase, const StepReport &report); // for the console
+MoreColumns columns_of(const Options &o);
+std::vector<double> values_of(const Options &o, const StepReport &report);
+std::string remark_of(const Options &o, const StepReport &report); // for the console
 // A sum of the objective for each of what its first counts.
 double share(const std::vector<double> &extra, std::size_t sum);
 

@@ -6,6 +6,7 @@
 
 #include <memory>
 
+#include "base/hash.hpp"
 #include "tests/support/mpirun.hpp"
 #include "tests/support/tiny_run.hpp"
 
@@ -75,6 +76,18 @@ protected:
   }
   static support::Outcome sft(const std::string &directory, const Words &more) {
     return support::run(sft_words(directory, more), tiny->folder());
+  }
+  // A copy of a run whose checkpoint of that step names another tokenizer.
+  static void other_tokenizer(const std::string &run, const std::string &step,
+                              const std::string &copy) {
+    std::filesystem::copy(at(run), at(copy), std::filesystem::copy_options::recursive);
+    const auto folder = at(copy) / "checkpoints" / step;
+    std::string text = support::read_text(folder / "manifest.json");
+    const auto hash = text.find("\"tokenizer\": \"");
+    ASSERT_NE(hash, std::string::npos) << text;
+    text[hash + 14] = text[hash + 14] == '0' ? '1' : '0';
+    support::write_text(folder / "manifest.json", text);
+    support::write_text(folder / "DONE", base::hash128(text).hex() + "\n");
   }
   static void expect_told(const support::Outcome &outcome, int code, const std::string &number) {
     EXPECT_EQ(outcome.code, code) << outcome.output;

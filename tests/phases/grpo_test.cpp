@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Groups of answers: rewards rise, rollouts have the trainer's probabilities, rounds can be stopped at their borders and shared by ranks.
-#include "base/hash.hpp"
 #include "tests/phases/chain.hpp"
 
 namespace {
@@ -140,15 +139,7 @@ TEST_F(Grpo, WrongUse) {
   expect_told(judged("none", {"reward.2.model=tuned"}), 5, "E354");
   expect_told(judged("none", {"reward.2.model=nowhere"}), 5, "E210");
   expect_told(judged("none", {"grpo.form=original"}), 5, "E356");
-  // The same model with another tokenizer.
-  std::filesystem::copy(at("model"), at("other_model"), std::filesystem::copy_options::recursive);
-  const auto manifest = at("other_model/checkpoints/step-00000002/manifest.json");
-  std::string text = support::read_text(manifest);
-  const auto hash = text.find("\"tokenizer\": \"");
-  ASSERT_NE(hash, std::string::npos) << text;
-  text[hash + 14] = text[hash + 14] == '0' ? '1' : '0';
-  support::write_text(manifest, text);
-  support::write_text(manifest.parent_path() / "DONE", base::hash128(text).hex() + "\n");
+  other_tokenizer("model", "step-00000002", "other_model");
   expect_told(judged("none", {"reward.2.model=other_model"}), 5, "E355");
   expect_told(judged("none", {"reward.3.show=\"{{prompt}}" + std::string(600, '.') + "\""}), 6,
               "E357");
@@ -156,6 +147,10 @@ TEST_F(Grpo, WrongUse) {
   expect_told(grpo("none", {"batch.sequence=8"}), 6, "E353");
   expect_told(grpo("none", {"reward.0.truth=solution"}), 6, "E333");
   support::write_text(at("problems.jsonl"), "{\"question\": \"1 + 1\", \"answer\": \"2\"}\n");
+  expect_told(grpo("none", {"grpo.source.0.paths=[\"problems.jsonl\"]"}), 6, "E352");
+  support::write_text(at("problems.jsonl"),
+                      "{\"messages\": [{\"role\": \"user\", \"content\": \"1 + 1\"}, {\"role\": "
+                      "\"assistant\", \"content\": \"2\"}], \"answer\": \"2\"}\n");
   expect_told(grpo("none", {"grpo.source.0.paths=[\"problems.jsonl\"]"}), 6, "E352");
 }
 

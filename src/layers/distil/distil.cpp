@@ -181,7 +181,48 @@ void forward_backward(Context &ctx, const Options &options, Mat<const A> x_TD, M
                 });
 }
 
+template <class A>
+void most_likely(Context &ctx, float temperature, Mat<const A> x_TD, Mat<const A> w_WD,
+                 Mat<std::int32_t> id_TK, Mat<float> logp_TK) {
+  const char *label = "layers::distil::most_likely";
+  const Index T = x_TD.extent(0), W = w_WD.extent(0), K = id_TK.extent(1);
+  const float by = 1.0f / temperature;
+  for (Index first = 0; first < T; first += head_loss::kChunkRows) {
+    tensor::Arena::Scope scope(ctx.arena);
+    const Index rows = T - first < head_loss::kChunkRows ? T - first : head_loss::kChunkRows;
+    const Mat<float> l_RW = ctx.arena.mat<float>(rows, W);
+    const Mat<std::int32_t> id_RK = rows_of(id_TK, first, rows);
+    const Mat<float> logp_RK = rows_of(logp_TK, first, rows);
+    numerics::linear<A, float>(ctx, "layers::distil::most_likely::logits",
+                               rows_of(x_TD, first, rows), w_WD, l_RW);
+    tensor::for_rows(
+        ctx, label, rows, KOKKOS_LAMBDA(const tensor::Row &row, const Index r) {
+          float *l = &l_RW(r, 0);
+          const float lse = log_sum_exp(row, l, W, by);
+          for (Index k = 0; k < K; ++k) {
+            tensor::row_barrier(row);
+            const float top = tensor::row_max(row, W, [&](const Index w) { return l[w]; });
+            // ids are exact in FP32 up to 2^24
+            const float least = -tensor::row_max(row, W, [&](const Index w) {
+              return l[w] == top ? -static_cast<float>(w) : -HUGE_VALF;
+            });
+            const bool found = top > -HUGE_VALF && least < static_cast<float>(W);
+            tensor::row_barrier(row);
+            tensor::row_once(row, [&] {
+              const Index w = found ? static_cast<Index>(least) : Index{0};
+              id_RK(r, k) = found ? static_cast<std::int32_t>(w) : -1;
+              logp_RK(r, k) = found ? top * by - lse : -HUGE_VALF;
+              if (found) l[w] = -HUGE_VALF;
+            });
+          }
+        });
+    ctx.count(label, (20.0 + 2.0 * static_cast<double>(K)) * l_RW.size(), 4.0 * l_RW.size());
+  }
+}
+
 #define HADAL_INSTANTIATE(A)                                                                       \
+  template void most_likely(Context &, float, Mat<const A>, Mat<const A>, Mat<std::int32_t>,       \
+                            Mat<float>);                                                           \
   template void forward(Context &, const Options &, Mat<const A>, Mat<const A>,                    \
                         Vec<const std::int32_t>, const Teacher &, Vec<float>, Vec<float>,          \
                         Vec<float>);                                                               \

@@ -37,4 +37,10 @@ void forward_backward(Context &ctx, const Options &options, Mat<const A> x_TD, M
                       Vec<float> lse_T, Vec<float> ce_T, Vec<float> kl_T, Mat<A> dx_TD,
                       Mat<float> dw_WD_acc);
 
+// What a teacher tells: of each row the K ids with the largest logits, largest first (of equal ones the smaller id), and
+// z[id] - log sum exp z. Where K is more than W, or logits are not numbers, places stay empty (id -1).
+template <class A>
+void most_likely(Context &ctx, float temperature, Mat<const A> x_TD, Mat<const A> w_WD,
+                 Mat<std::int32_t> id_TK, Mat<float> logp_TK);
+
 } // namespace layers::distil

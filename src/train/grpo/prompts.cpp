@@ -25,7 +25,13 @@ data::Json parse(const data::JsonLine &line) {
 }
 
 chat::Messages messages_of(const data::Json &fields, const std::string &where) {
-  if (fields.find("messages")) return chat::read_messages(fields, where);
+  if (fields.find("messages")) {
+    auto messages = chat::read_messages(fields, where);
+    if (messages.empty() || messages.back().role != chat::Role::user)
+      throw UserError(Exit::data, "E352", where, "the last turn is not the user's",
+                      "a problem ends with what the user asks");
+    return messages;
+  }
   const data::Json *prompt = fields.find("prompt");
   const std::string *text = prompt ? prompt->as<std::string>() : nullptr;
   if (!text || text->empty())

@@ -186,6 +186,47 @@ TEST(Distil, WithoutWeightItIsCrossEntropy) {
   EXPECT_LT(support::relative_error(support::download(c.dw_WD), support::download(dw)), 1e-6);
 }
 
+// What a teacher tells: ids and numbers of a sort over all logits; of equal ones the smaller id; no place twice.
+TEST(Distil, MostLikelyEqualsASort) {
+  const std::size_t T = static_cast<std::size_t>(layers::head_loss::kChunkRows) + 5, D = 16, K = 7;
+  for (const std::size_t W : {90U, 5U}) {
+    for (const float tau : {1.0f, 2.5f}) {
+      const Values x = support::normal(T * D, 1);
+      Values w = support::normal(W * D, 2, 0.7);
+      std::copy_n(w.begin(), D, w.begin() + 2 * D); // two tokens that are always equal
+      tensor::Arena arena("test", 1 << 26);
+      tensor::Context ctx{tensor::Exec(), arena};
+      const tensor::Mat<std::int32_t> id("id", T, K);
+      const tensor::Mat<float> logp("logp", T, K);
+      distil::most_likely<float>(ctx, tau, support::mat<float>(x, T, D),
+                                 support::mat<float>(w, W, D), id, logp);
+      ctx.exec.fence();
+      for (const std::size_t t : {std::size_t{0}, std::size_t{3}, T - 1}) {
+        Values l(W, 0.0);
+        double sum = 0;
+        std::vector<int> order;
+        for (std::size_t v = 0; v < W; ++v) {
+          for (std::size_t d = 0; d < D; ++d) l[v] += x[t * D + d] * w[v * D + d];
+          sum += std::exp(l[v] / tau), order.push_back(static_cast<int>(v));
+        }
+        l[2] = l[0];
+        std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
+          return l[static_cast<std::size_t>(a)] > l[static_cast<std::size_t>(b)];
+        });
+        for (std::size_t k = 0; k < K; ++k) {
+          if (k >= W) {
+            EXPECT_EQ(id(t, k), -1);
+            continue;
+          }
+          EXPECT_EQ(id(t, k), order[k]) << t << " " << k;
+          EXPECT_NEAR(logp(t, k), l[static_cast<std::size_t>(order[k])] / tau - std::log(sum),
+                      2e-5);
+        }
+      }
+    }
+  }
+}
+
 TEST(Distil, LargeLogitsStayFinite) {
   const Case<float> c({9, 20, 64, 8}, {0.5, 0.5}, 200);
   for (const double v : support::download(c.dx_TD)) EXPECT_TRUE(std::isfinite(v));
