@@ -41,7 +41,7 @@ Machine on_this_machine(comm::Communicator &world, const Memory &mine) {
   const std::size_t parts[kinds] = {mine.weights + mine.copies + mine.average,
                                     mine.moments,
                                     mine.gradients + mine.exchange,
-                                    mine.activations + mine.scratch + mine.rollouts,
+                                    mine.activations + mine.scratch + mine.rollouts + mine.teacher,
                                     mine.snapshot,
                                     static_cast<std::size_t>(available_bytes())};
   for (std::size_t k = 0; k < kinds; ++k)
@@ -75,12 +75,12 @@ void require_memory(const Options &o, const Ranks &ranks, const model::Layout &l
   throw UserError(
       Exit::machine, "E076", o.deck_path,
       fmt::format("{} {}, this machine has {} free", who, text(need.total()), text(need.free)),
-      fmt::format(
-          "Weights {}, moments {}, gradients {}, activations and scratch {}, a checkpoint's "
-          "copy {}. Smaller batch.micro_batch, recompute.* = true, optimizer.moments = "
-          "\"bf16\" or a smaller model would make it fit.",
-          text(need.weights), text(need.moments), text(need.gradients), text(need.activations),
-          text(need.snapshot)));
+      fmt::format("Weights {}, moments {}, gradients {}, activations and scratch (of other models "
+                  "too) {}, a checkpoint's "
+                  "copy {}. Smaller batch.micro_batch, recompute.* = true, optimizer.moments = "
+                  "\"bf16\" or a smaller model would make it fit.",
+                  text(need.weights), text(need.moments), text(need.gradients),
+                  text(need.activations), text(need.snapshot)));
 }
 
 template void require_memory<float>(const Options &, const Ranks &, const model::Layout &);

@@ -158,8 +158,7 @@ void check_teacher(const deck::Deck &deck, const Options &o) {
                           name_of(o.run.phase)));
   if (o.parallel.pp > 1)
     deck.fail("parallel", "pp", "E391",
-              "a teacher is whole on each pipeline rank's place: with [teacher] share the work by "
-              "dp and ep");
+              "a teacher is not cut into stages: with [teacher] share the work by dp and ep alone");
   if (o.teacher.top_k > o.dims.vocabulary)
     deck.fail("teacher", "top_k", "E390",
               fmt::format("the vocabulary has {} tokens", o.dims.vocabulary));

@@ -64,7 +64,9 @@ train::Options options_of(const Arguments &a, const std::vector<std::string> &mo
   overrides.insert(overrides.end(), more.begin(), more.end());
   deck::Deck deck = deck::Deck::read(a.deck, overrides);
   read_examination(deck); // that its keys are known; nothing is asked
-  return train::read_options(deck);
+  train::Options options = train::read_options(deck);
+  options.teacher = {}; // the step of the student alone
+  return options;
 }
 
 // Settings beside each other, or one of them as a single line.
