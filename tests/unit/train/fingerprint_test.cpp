@@ -24,6 +24,7 @@ Options all_on() {
   o.dims.mtp_depth = 1, o.dims.yarn.factor = 4;
   o.mtp.lambda_tokens = 100;
   o.data.fim_rate = 0.1;
+  o.teacher.checkpoint = "teacher";
   return o;
 }
 
@@ -46,6 +47,10 @@ TEST(Fingerprint, EachFieldOfTheTrainingChangesItsEntry) {
       {"mtp.lambda_tokens", [](Options &o) { ++o.mtp.lambda_tokens; }},
       {"data.mask_documents", [](Options &o) { o.data.mask_documents = true; }},
       {"data.fim_rate", [](Options &o) { o.data.fim_rate = 0.2; }},
+      {"teacher.state", [](Options &o) { o.teacher.hash = "other"; }},
+      {"teacher.top_k", [](Options &o) { ++o.teacher.top_k; }},
+      {"teacher.temperature", [](Options &o) { o.teacher.temperature *= 2; }},
+      {"teacher.weight", [](Options &o) { o.teacher.weight /= 2; }},
       {"model.router.scale", [](Options &o) { o.dims.route_scale = 1; }}};
   for (const auto &[name, change] : fields) {
     Options o = all_on();
@@ -85,8 +90,10 @@ TEST(Fingerprint, KnownNamesAreThoseOfRunsWithEverythingOn) {
 
 TEST(Fingerprint, WhatAPhaseDoesNotReadDoesNotCount) {
   Options o = all_on();
+  o.teacher = {};
   o.run.phase = train::Phase::sft;
   Options other = o;
+  other.teacher.weight = 0.1; // of none
   other.data.fim_rate = 0.7, other.grpo.beta = 3;
   EXPECT_EQ(differing(o, other), Names{});
   other.sft.train_on = data::TrainOn::last;
