@@ -30,17 +30,46 @@ protected:
   }
 };
 
+// The teacher has read another text than its student, so that the student's own text does not lead to it.
+void build_foreign_text(const std::string &folder) {
+  std::string text;
+  for (int i = 0; i < 6000; ++i)
+    text += std::to_string(i * 7919 % 100000) + (i % 8 == 7 ? "\n" : " ");
+  std::filesystem::create_directory(folder + "/foreign");
+  support::write_text(folder + "/foreign/numbers.md", text);
+  std::string deck = support::read_text(folder + "/tiny.toml");
+  const auto paths = deck.find("paths = [");
+  deck.replace(paths, deck.find('\n', paths) - paths, "paths = [\"foreign\"]");
+  const auto directory = deck.find("checkpoints/data/tiny");
+  deck.replace(directory, 21, "foreign_data");
+  support::write_text(folder + "/foreign.toml", deck);
+}
+
 TEST_F(Teacher, StudentComesCloser) {
-  const auto followed = learn("followed", {"train.steps=40"});
+  const std::string folder = tiny->folder();
+  build_foreign_text(folder);
+  const auto built =
+      support::run({support::hadal(), "data", "build", "foreign.toml",
+                    "data.tokenizer=checkpoints/data/tiny/tokenizer.json", "data.validation=0"},
+                   folder);
+  ASSERT_EQ(built.code, 0) << built.output;
+  const auto teacher =
+      support::run({support::hadal(), "run", "foreign.toml",
+                    "data.tokenizer=checkpoints/data/tiny/tokenizer.json", "data.validation=0",
+                    "run.directory=foreigner", "train.steps=20", "train.validate_every=0"},
+                   folder);
+  ASSERT_EQ(teacher.code, 0) << teacher.output;
+  const Words few = {"teacher.checkpoint=foreigner", "train.steps=20"};
+  const auto followed = learn("followed", few + Words{"teacher.weight=1"});
   ASSERT_EQ(followed.code, 0) << followed.output;
   // Weight 0: the teacher is asked, and not listened to.
-  const auto alone = learn("alone", {"train.steps=40", "teacher.weight=0"});
+  const auto alone = learn("alone", few + Words{"teacher.weight=0"});
   ASSERT_EQ(alone.code, 0) << alone.output;
   const auto kl = numbers("followed", "teacher_kl"), kl_alone = numbers("alone", "teacher_kl");
-  ASSERT_EQ(kl.size(), 40U);
+  ASSERT_EQ(kl.size(), 20U);
   EXPECT_EQ(kl.front(), kl_alone.front()) << "before the first update both are the same model";
   EXPECT_LT(kl.back(), 0.8 * kl.front());
-  EXPECT_LT(kl.back(), 0.97 * kl_alone.back());
+  EXPECT_LT(kl.back(), 0.8 * kl_alone.back());
 }
 
 TEST_F(Teacher, OneHashOnAnyLayoutAndAfterARestart) {
